@@ -1,0 +1,81 @@
+"""The runtime's one-shot processes: JSON lines from them, phases and progress out of them.
+
+The protocol is runtime/generate.py's: events `phase`, `step`, and at the end `done` or `error`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bootstrap import spawn
+from bootstrap.errors import SetupError
+from bootstrap.generations import Generation
+from bootstrap.report import Recorder, Timing
+
+Event = Mapping[str, Any]
+_TITLES = {
+    "imports": "import torch and diffusers",
+    "load": "load the model",
+    "generation": "tiny generation",
+    "warmup": "warm up",
+    "denoise": "denoise",
+    "decode": "decode frames",
+    "encode": "encode the video",
+}
+
+
+@dataclass(frozen=True)
+class Child:
+    """What to run: `python -m module arguments` in an environment."""
+
+    generation: Generation
+    module: str
+    arguments: Sequence[str]
+
+
+def run(child: Child, recorder: Recorder, *, on_event: Callable[[Event], None], prefix: str = "") -> Event:
+    """Run the child to its end; its `done` event. Its phases go to the recorder, under `prefix`.
+
+    Raises:
+        SetupError: the process reported an error, or ended without a word.
+    """
+    command = [str(child.generation.python_path), "-m", child.module, *child.arguments]
+    offset, last = recorder.elapsed, None
+    try:
+        with spawn.process(command, env=child.generation.environ()) as process:
+            for line in spawn.lines(process):
+                last = _parse(line) or last
+                if last is not None:
+                    _record(last, recorder, offset, prefix)
+                    on_event(last)
+            code = process.wait()
+    except spawn.ProgramMissing as error:
+        raise SetupError(f"the environment is damaged: {error}", "run `i2v-setup install` again") from error
+    if code == 0 and last is not None and last.get("event") == "done":
+        return last
+    if last is not None and last.get("event") == "error":
+        raise SetupError(str(last["message"]), str(last.get("hint", "")))
+    raise SetupError(f"{child.module} ended with {_ending(code)} and gave no reason", "what it printed stands above")
+
+
+def _parse(line: str) -> Event | None:
+    try:
+        event = json.loads(line)
+    except ValueError:
+        return None  # a library's own print
+    return event if isinstance(event, dict) and "event" in event else None
+
+
+def _record(event: Event, recorder: Recorder, offset: float, prefix: str) -> None:
+    if event["event"] == "phase":
+        name = str(event["name"])
+        recorder.add(
+            Timing(prefix + name, _TITLES.get(name, name), offset + float(event["started"]), float(event["seconds"]))
+        )
+
+
+def _ending(code: int) -> str:
+    return f"signal {-code}" if code < 0 else f"exit code {code}"

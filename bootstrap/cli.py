@@ -1,0 +1,319 @@
+"""The command line: parses, calls one function, shows the result. Everything heavy is imported where it is used."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+DONE, FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
+
+
+class Commands(click.Group):
+    """The group, with the one place where errors become a line, a hint and an exit code."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; errors that a user can mend end it without a traceback."""
+        try:
+            return super().invoke(ctx)
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except KeyboardInterrupt:
+            click.echo("interrupted", err=True)
+            ctx.exit(INTERRUPTED)
+        except Exception as error:  # noqa: BLE001 - the one place where errors end
+            _end(ctx, error)
+
+
+def _end(ctx: click.Context, error: Exception) -> NoReturn:
+    from bootstrap.errors import UsageProblem
+    from mirrors.errors import BadMirror, UnknownMirror
+    from runtime.models import UnknownModel
+    from runtime.options import InvalidOption
+
+    hint = getattr(error, "hint", None)
+    if hint is None:  # not of the family: a defect of ours, or one that the user must see whole
+        raise error
+    click.secho(f"error: {error}", fg="red", err=True)
+    if hint:
+        click.echo(f"hint: {hint}", err=True)
+    usage = isinstance(error, (UsageProblem, UnknownModel, UnknownMirror, BadMirror, InvalidOption))
+    ctx.exit(WRONG_USAGE if usage else FAILED)
+
+
+def _version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if wanted and not ctx.resilient_parsing:
+        from importlib.metadata import version
+
+        click.echo(f"i2v-setup {version('i2v-setup')}")
+        ctx.exit(DONE)
+
+
+def _examples(*lines: str) -> str:
+    return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
+
+
+@click.group(
+    cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog=_examples(
+        "i2v-setup detect",
+        "i2v-setup install --model demo --mirror auto",
+        "i2v-setup generate photo.jpg -o video.mp4",
+        "i2v-setup run",
+    ),
+)
+@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Show the version.")
+@click.option("-q", "--quiet", is_flag=True, help="Errors only.")
+@click.pass_context
+def main(ctx: click.Context, quiet: bool) -> None:
+    """From a bare machine to the first frame of image-to-video, timed."""
+    ctx.obj = quiet
+
+
+def _console(ctx: click.Context) -> Any:
+    from bootstrap.console import Console
+
+    return Console(quiet=ctx.obj)
+
+
+def _home() -> Any:
+    from bootstrap import configs
+    from bootstrap.state import home
+
+    found = home()
+    configs.recover(found.journal)  # what a kill interrupted is finished or taken back before anything else
+    return found
+
+
+_json = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+_mirror = click.option(
+    "--mirror", default="auto", show_default=True, metavar="auto|ID|URL|upstream", help="Where the packages come from."
+)
+_model = click.option("--model", metavar="ID", help="The model; by default the one deployed last.")
+_torch = click.option("--torch", default="auto", show_default=True, metavar="auto|BUILD", help="The build of PyTorch.")
+
+
+@main.command(epilog=_examples("i2v-setup detect", "i2v-setup detect --json --offline"))
+@_json
+@click.option("--offline", is_flag=True, help="Measure no mirrors.")
+@click.pass_context
+def detect(ctx: click.Context, as_json: bool, offline: bool) -> None:
+    """What this machine is, which mirrors are good from here, and what will run well."""
+    from bootstrap import detect as command
+    from bootstrap import present
+
+    console = _console(ctx)
+    found = command.detect(_home(), offline=offline, console=console)
+    if as_json:
+        console.data(command.as_document(found))
+        return
+    for table in present.detection_tables(found):
+        console.table(table)
+
+
+@main.command(
+    epilog=_examples(
+        "i2v-setup install --model demo --mirror auto",
+        "i2v-setup install --model demo --mirror tuna --dry-run",
+    )
+)
+@_mirror
+@click.option("--model", default="demo", show_default=True, metavar="ID", help="The model whose weights are fetched.")
+@_torch
+@click.option("--dry-run", is_flag=True, help="Show the plan, change nothing.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@_json
+@click.pass_context
+def install(ctx: click.Context, mirror: str, model: str, torch: str, dry_run: bool, yes: bool, as_json: bool) -> None:
+    """Write configs, build the environment, fetch and verify the weights, make it current."""
+    from bootstrap import install as command
+    from bootstrap import present
+
+    console = _console(ctx)
+    prepared = command.prepare(command.Request(model, mirror, torch), _home(), console)
+    if as_json and dry_run:
+        console.data(command.as_document(prepared))
+        return
+    for warning in prepared.warnings:
+        console.warn(warning)
+    plan = prepared.plan()
+    console.show(present.plan_table(plan))
+    if dry_run:
+        return
+    if plan.steps and sys.stdin.isatty() and not yes:
+        click.confirm("Proceed?", default=True, abort=True, err=True)
+    deployment = command.install(prepared, console)
+    if as_json:
+        console.data(deployment)
+    else:
+        console.show(present.report_table(deployment))
+        console.say(f"installed: {plan.generation.path}", "bold green")
+
+
+@main.command(
+    epilog=_examples(
+        "i2v-setup generate photo.jpg -o video.mp4",
+        'i2v-setup generate photo.jpg -o video.mp4 --preset preview --prompt "clouds drift" --seed 7',
+    )
+)
+@click.argument("image", type=click.Path(path_type=Path))
+@click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="The video, an .mp4 file.")
+@_model
+@click.option("--preset", default="standard", show_default=True, metavar="NAME", help="standard or preview.")
+@click.option("--prompt", help="What should happen in the video.")
+@click.option("--negative-prompt", help="What should not.")
+@click.option("--size", metavar="WxH", help="By default the picture's shape at the preset's area.")
+@click.option("--frames", "num_frames", type=int, help="How many frames.")
+@click.option("--steps", "num_inference_steps", type=int, help="How many denoising steps.")
+@click.option("--guidance", "guidance_scale", type=float, help="Guidance scale.")
+@click.option("--fps", type=int, help="Frames per second.")
+@click.option("--seed", type=int, help="The same seed gives the same video.")
+@_json
+@click.pass_context
+def generate(ctx: click.Context, /, image: Path, out: Path, model: str | None, as_json: bool, **settings: Any) -> None:
+    """Make one video from one picture; no server needed."""
+    from bootstrap import generate as command
+
+    console = _console(ctx)
+    made = command.generate(_home(), image, out, model, settings, console)
+    if as_json:
+        console.data(made)
+    else:
+        console.say(made.summary, "bold green")
+
+
+@main.command(
+    epilog=_examples("i2v-setup run", "i2v-setup run --port 9000", "i2v-setup run --docker i2v-demo:latest --gpus all")
+)
+@_model
+@click.option(
+    "--host", default="127.0.0.1", show_default=True, help="Beyond loopback an API key is required (I2V_API_KEY)."
+)
+@click.option("--port", default=8000, show_default=True, type=click.IntRange(1, 65535))
+@click.option("--docker", "tag", metavar="TAG", help="Serve from this image instead of the local environment.")
+@click.option("--gpus", metavar="all|IDS", help="GPUs for the container.")
+@click.pass_context
+def run(ctx: click.Context, model: str | None, host: str, port: int, tag: str | None, gpus: str | None) -> None:
+    """Start the server; tell where the time to the first frame went, and the address."""
+    from bootstrap import serve
+
+    console = _console(ctx)
+    if tag is None:
+        ctx.exit(serve.run_local(_home(), model, host, port, console))
+    serve.run_docker(_home(), tag, port, gpus, console)
+
+
+@main.command(
+    "build-image",
+    epilog=_examples("i2v-setup build-image --model demo --tag i2v-demo", "i2v-setup build-image --dry-run"),
+)
+@click.option("--model", default="demo", show_default=True, metavar="ID")
+@click.option("--tag", metavar="NAME[:TAG]", help="By default i2v-MODEL:latest.")
+@click.option("--base-image", metavar="IMAGE", help="The Python image to build on.")
+@_torch
+@_mirror
+@click.option("--dry-run", is_flag=True, help="Show what would be built.")
+@_json
+@click.pass_context
+def build_image(ctx: click.Context, /, dry_run: bool, as_json: bool, **wanted: Any) -> None:
+    """Build a Docker image with the runtime and the model's weights in it."""
+    from bootstrap import build_image as command
+    from bootstrap import present
+
+    console = _console(ctx)
+    prepared = command.prepare(command.Request(**wanted), _home(), console)
+    if dry_run:
+        if as_json:
+            console.data(prepared.steps)
+        else:
+            console.show(present.image_table(prepared.steps))
+        return
+    deployment = command.build(prepared, _home(), console)
+    if as_json:
+        console.data(deployment)
+    else:
+        console.show(present.report_table(deployment))
+        console.say(
+            f"built: {prepared.spec.tag}; start it with `i2v-setup run --docker {prepared.spec.tag}`", "bold green"
+        )
+
+
+@main.command(epilog=_examples("i2v-setup report", "i2v-setup report --html report.html"))
+@_json
+@click.option("--html", type=click.Path(path_type=Path, dir_okay=False), help="Write one self-contained page.")
+@click.pass_context
+def report(ctx: click.Context, as_json: bool, html: Path | None) -> None:
+    """Where the time of the last deployment went."""
+    from bootstrap import page, present
+    from bootstrap import report as timings
+
+    console = _console(ctx)
+    deployment = timings.last(_home())
+    if html is not None:
+        page.write(deployment, html)
+        console.say(f"written: {html}")
+    if as_json:
+        console.data(deployment)
+    elif html is None:
+        console.show(present.report_table(deployment))
+
+
+@main.group(
+    invoke_without_command=True, epilog=_examples("i2v-setup mirrors", "i2v-setup mirrors use tuna --scope user")
+)
+@click.option("--kind", metavar="KIND", help="pypi, pytorch, conda, docker, hub, …")
+@_json
+@click.pass_context
+def mirrors(ctx: click.Context, kind: str | None, as_json: bool) -> None:
+    """List the known mirrors, or use one."""
+    if ctx.invoked_subcommand is not None:
+        return
+    from bootstrap import mirror_commands, present
+
+    console = _console(ctx)
+    known = mirror_commands.known(_home(), kind)
+    if as_json:
+        console.data(known)
+    else:
+        console.table(present.catalogue_table(known))
+
+
+@mirrors.command(
+    epilog=_examples("i2v-setup mirrors use auto", "i2v-setup mirrors use pypi-tuna --scope user --dry-run")
+)
+@click.argument("which", metavar="auto|ID|URL|upstream")
+@click.option("--scope", type=click.Choice(["env", "user"]), default="env", show_default=True, help="Whose files.")
+@click.option("--dry-run", is_flag=True, help="Show the difference, write nothing.")
+@click.pass_context
+def use(ctx: click.Context, which: str, scope: str, dry_run: bool) -> None:
+    """Write a mirror into pip's and uv's configuration; `i2v-setup undo` takes it back."""
+    from bootstrap import mirror_commands
+
+    console = _console(ctx)
+    for line in mirror_commands.use(_home(), which, scope, dry_run=dry_run, console=console):
+        console.say(line)
+
+
+@main.command(epilog=_examples("i2v-setup undo"))
+@_json
+@click.pass_context
+def undo(ctx: click.Context, as_json: bool) -> None:
+    """Give files that are not ours the very bytes back that they had before."""
+    from bootstrap import configs
+
+    console = _console(ctx)
+    undone = configs.undo(_home().journal)
+    if as_json:
+        console.data(undone)
+        return
+    for file in undone:
+        console.say(f"{file.path}: {file.outcome}")
+    if not undone:
+        console.say("nothing to undo: no file outside our own directories was written")
+
+
+if __name__ == "__main__":
+    main()

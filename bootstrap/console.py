@@ -1,0 +1,106 @@
+"""What the user sees: progress and messages on stderr, data on stdout.
+
+On a terminal progress is drawn by rich; piped, each step is one plain line when it ends; `--quiet` shows errors only.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, is_dataclass
+from typing import Any
+
+from rich.console import Console as RichConsole
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+
+def _plain(value: Any) -> Any:
+    return asdict(value) if is_dataclass(value) and not isinstance(value, type) else str(value)
+
+
+class Task:
+    """A piece of work under way, which may say how far it is."""
+
+    def __init__(self, progress: Progress | None, task_id: Any = None) -> None:
+        self._progress = progress
+        self._id = task_id
+        self.note = ""
+
+    def advance(self, amount: float = 1) -> None:
+        """So much more is done."""
+        if self._progress is not None:
+            self._progress.advance(self._id, amount)
+
+    def at(self, done: float, total: float) -> None:
+        """So much is done, of so much in all."""
+        if self._progress is not None:
+            self._progress.update(self._id, completed=done, total=total)
+
+    def say(self, note: str) -> None:
+        """What is being done right now."""
+        self.note = note
+        if self._progress is not None:
+            self._progress.update(self._id, note=note)
+
+
+class Console:
+    """One command's voice."""
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self.quiet = quiet
+        self.err = RichConsole(stderr=True, highlight=False, soft_wrap=True)
+        self.out = RichConsole(highlight=False)
+
+    def say(self, message: str, style: str = "") -> None:
+        """One message for the person, on stderr."""
+        if not self.quiet:
+            self.err.print(Text(message, style=style))
+
+    def warn(self, message: str) -> None:
+        """Something that the person should know although the command goes on."""
+        self.say(f"warning: {message}", "yellow")
+
+    def data(self, document: Any) -> None:
+        """One JSON document on stdout; frozen dataclasses become objects."""
+        sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False, default=_plain) + "\n")
+
+    def table(self, table: Table) -> None:
+        """A table that was asked for, on stdout."""
+        self.out.print(table)
+
+    def show(self, table: Table) -> None:
+        """A table that goes along with the work, on stderr."""
+        if not self.quiet:
+            self.err.print(table)
+
+    @contextmanager
+    def working(self, title: str, total: float | None = None) -> Iterator[Task]:
+        """Show that `title` is under way until the block ends. `total` None: no end in sight."""
+        if self.quiet or not self.err.is_terminal:
+            with self._plainly(title) as task:
+                yield task
+            return
+        columns = (
+            SpinnerColumn(finished_text="✓"),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}", style="dim"),
+        )
+        with Progress(*columns, console=self.err) as progress:
+            task_id = progress.add_task(title, total=total, note="")
+            yield Task(progress, task_id)
+            done = progress.tasks[0].total or 1
+            progress.update(task_id, completed=done, total=done, note="")
+
+    @contextmanager
+    def _plainly(self, title: str) -> Iterator[Task]:
+        started = time.monotonic()
+        yield Task(None)
+        self.say(f"{title}: {time.monotonic() - started:.1f} s")

@@ -1,0 +1,174 @@
+"""How results look: tables for a terminal and one HTML page. Knows how to draw, not how to find out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from rich.markup import escape
+from rich.table import Table
+
+from bootstrap.machine import Machine
+from bootstrap.plan import Plan
+from bootstrap.recommend import Recommendation
+from bootstrap.report import Deployment, Section
+from images.spec import PlannedStep
+from mirrors.catalogue import Mirror
+from mirrors.probe import Measurement
+from mirrors.urls import redact, shown
+
+if TYPE_CHECKING:
+    from bootstrap.detect import Detected
+
+_BAR = 30  # characters
+
+
+def size(count: float | None) -> str:
+    """Bytes for people, in powers of 1000."""
+    if count is None:
+        return ""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000 or unit == "GB":
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return ""
+
+
+def seconds(value: float) -> str:
+    """Seconds for people."""
+    return f"{value:.0f} s" if value >= 100 else f"{value:.1f} s" if value >= 10 else f"{value:.2f} s"
+
+
+def detection_tables(found: Detected) -> Iterator[Table]:
+    """What the machine is, the mirrors as seen from it, and what we would do here."""
+    yield machine_table(found.machine)
+    if found.measurements:
+        yield mirrors_table(found.measurements, found.mirror)
+    yield recommendation_table(found.advice, found.mirror_reason)
+
+
+def machine_table(machine: Machine) -> Table:
+    """What the machine is."""
+    table = _table("This machine", ("", ""))
+    table.add_row(
+        "system", f"{machine.release}, {machine.arch}" + (f", in {machine.container}" if machine.container else "")
+    )
+    table.add_row("Python", f"{machine.python} ({machine.python_path})")
+    table.add_row("CPU", f"{machine.cpu}, {machine.cores} cores")
+    table.add_row("memory", f"{size(machine.memory)}, {size(machine.memory_free)} free")
+    for gpu in machine.gpus:
+        capability = ".".join(map(str, gpu.compute_capability)) if gpu.compute_capability else "unknown"
+        free = f", {size(gpu.free)} free" if gpu.free is not None else ""
+        table.add_row("GPU", f"{gpu.name}, {size(gpu.memory)}{free}, compute capability {capability}")
+    if not machine.gpus:
+        table.add_row("GPU", "none found")
+    if machine.graphics.driver:
+        table.add_row("driver", f"{machine.graphics.driver}, CUDA up to {machine.graphics.cuda or 'unknown'}")
+    for disk in machine.disks:
+        table.add_row(
+            "disk", f"{disk.mount}: {disk.kind}, {disk.filesystem}, {size(disk.free)} free of {size(disk.total)}"
+        )
+    for tool in machine.tools:
+        found = ", ".join(filter(None, (tool.version, tool.note))) or tool.path or ""
+        table.add_row(tool.name, found if tool.found else "[dim]not found[/dim]")
+    for name, value in machine.proxies:
+        table.add_row(name, value)
+    for key, value in pip_rows(machine):
+        table.add_row(f"pip {key}", escape(value))
+    return table
+
+
+def pip_rows(machine: Machine) -> list[tuple[str, str]]:
+    """The pip settings in force, without credentials."""
+    pip = machine.pip
+    rows = [("index-url", redact(pip.index_url))] if pip.index_url else []
+    rows += [("extra-index-url", redact(url)) for url in pip.extra_index_urls]
+    rows += [("find-links", redact(link)) for link in pip.find_links]
+    rows += [(name, redact(value)) for name, value in (("cert", pip.cert), ("proxy", pip.proxy)) if value]
+    return rows + [("trusted-host", f"{host} (never handed on)") for host in pip.trusted_hosts]
+
+
+def mirrors_table(measurements: Sequence[Measurement], chosen: str | None) -> Table:
+    """Each measured mirror with its verdict."""
+    table = _table("Package mirrors", ("mirror", "latency", "rate", "verdict"))
+    for m in sorted(measurements, key=lambda m: (m.verdict != "good", -(m.rate or 0), m.latency or 1e9)):
+        latency = f"{m.latency * 1000:.0f} ms" if m.latency is not None else ""
+        rate = f"{size(m.rate)}/s" if m.rate else ""
+        verdict = f"[green]{m.verdict}[/green]" if m.verdict == "good" else f"[red]{m.verdict}[/red]"
+        mark = " ←" if m.mirror.id == chosen else ""
+        table.add_row(m.mirror.id + mark, latency, rate, f"{verdict} {escape(m.reason)}".strip())
+    return table
+
+
+def recommendation_table(advice: Recommendation, mirror: str) -> Table:
+    """What we would do here."""
+    table = _table("Recommended", ("", ""))
+    colour = "[yellow]" if advice.torch.loud else ""
+    table.add_row("torch build", f"{colour}{advice.torch.build.id} ({advice.torch.reason})")
+    table.add_row("mirror", escape(mirror))
+    tier = advice.tier
+    settings = f"{tier.size}p, {tier.frames} frames, {tier.steps} steps, {tier.fps} fps, guidance {tier.guidance:g}"
+    table.add_row("model tier", f"{tier.name}: {settings} ({advice.reason})")
+    return table
+
+
+def plan_table(plan: Plan) -> Table:
+    """The steps of a plan."""
+    table = _table("Plan", ("step", "what"))
+    for step in plan.steps:
+        table.add_row(step.title, escape(step.detail))
+    return table
+
+
+def image_table(steps: Sequence[PlannedStep]) -> Table:
+    """What an image will be made of."""
+    table = _table("Image", ("step", "what"))
+    for step in steps:
+        table.add_row(step.title, escape(step.detail))
+    return table
+
+
+def catalogue_table(mirrors: Sequence[Mirror]) -> Table:
+    """The known mirrors."""
+    table = _table("Mirrors", ("kind", "id", "name", "region", "url", "notes"))
+    for mirror in mirrors:
+        url = escape(shown(mirror.url))
+        table.add_row(
+            mirror.kind, mirror.id, escape(mirror.name), mirror.region, url, f"[dim]{escape(mirror.notes)}[/dim]"
+        )
+    return table
+
+
+def report_table(deployment: Deployment) -> Table:
+    """Where the time went, with a bar for each phase placed within its section."""
+    table = _table(f"Deployment {deployment.id}", ("phase", "seconds", "bytes", "from", "when"))
+    for section in deployment.sections:
+        facts = ", ".join(f"{key} {value}" for key, value in section.facts.items())
+        table.add_section()
+        table.add_row(
+            f"[bold]{section.kind}[/bold]", f"[bold]{seconds(section.seconds)}[/bold]", "", "", f"[dim]{facts}[/dim]"
+        )
+        for timing in section.timings:
+            indent = "    " if "." in timing.phase else "  "
+            bar = _bar(section, timing.started, timing.seconds)
+            table.add_row(
+                indent + timing.title, seconds(timing.seconds), size(timing.bytes), escape(timing.source or ""), bar
+            )
+    return table
+
+
+def _bar(section: Section, started: float, length: float) -> str:
+    scale = _BAR / max(section.seconds, 1e-9)
+    before = min(int(started * scale), _BAR - 1)
+    return "·" * before + "█" * max(1, min(round(length * scale), _BAR - before))
+
+
+def _table(title: str, columns: tuple[str, ...]) -> Table:
+    table = Table(
+        title=title, title_justify="left", title_style="bold", show_header=any(columns), pad_edge=False, box=None
+    )
+    for name in columns:
+        table.add_column(
+            name, justify="right" if name in {"seconds", "bytes", "latency", "rate"} else "left", overflow="fold"
+        )
+    return table

@@ -1,0 +1,123 @@
+"""The run command: the server as a local process or a container, watched from its start to the first frame.
+
+Both kinds are watched in the same way, over HTTP: `/ready` tells the phases that the server measured of itself.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import requests
+
+from bootstrap import generations, present, report, spawn, weights
+from bootstrap.console import Console
+from bootstrap.errors import SetupError
+from bootstrap.generate import installed_model
+from bootstrap.report import Deployment, Recorder, Timing
+from bootstrap.state import Home, writable
+from images import container
+from images import engine as docker
+
+_POLL = 0.25  # seconds
+_ANSWER = 5.0  # seconds that one poll may take
+
+Status = Mapping[str, Any]
+Check = Callable[[], None]  # raises if the server has ended
+
+
+def run_local(home: Home, model_id: str | None, host: str, port: int, console: Console) -> int:
+    """Serve in the current environment until Ctrl-C or the server's own end; its exit code.
+
+    Raises:
+        SetupError: nothing installed, the port taken, or the server died before it was ready.
+    """
+    generation = generations.current(home)
+    model = installed_model(home, model_id)
+    arguments = ["--model-id", model.id, "--model-dir", str(weights.directory(home, model))]
+    arguments += ["--host", host, "--port", str(port), "--data-dir", str(writable(home.server))]
+    recorder = Recorder("run", model=model.id, torch=generation.build)
+    command = [str(generation.python_path), "-m", "runtime.server", *arguments]
+
+    def check() -> None:
+        if (code := child.poll()) is not None:
+            raise SetupError(f"the server ended with exit code {code} before it was ready", "its reason stands above")
+
+    with spawn.process(command, env=generation.environ(), stdout=sys.stderr) as child:
+        _follow(_url(host, port), recorder, check, console)
+        _announce(report.save(home, recorder.section()), _url(host, port), console)
+        try:
+            return child.wait()
+        except KeyboardInterrupt:
+            console.say("stopping …")
+            return spawn.end(child)
+
+
+def run_docker(home: Home, tag: str, port: int, gpus: str | None, console: Console) -> int:
+    """Serve from an image until Ctrl-C or the container's own end; the container is removed then.
+
+    Raises:
+        ImageError: no engine, no such image, the port is taken, or the container ended before it was ready.
+    """
+    recorder = Recorder("run", image=tag)
+    with docker.connect() as engine:
+        with console.working("start the container"), recorder.phase("container", "start the container"):
+            running = container.start(engine, tag, port, gpus)
+        with running:
+            status = _follow(running.url, recorder, running.check, console)
+            recorder.facts["model"] = str(status["model"])
+            _announce(report.save(home, recorder.section()), running.url, console)
+            try:
+                return running.wait()
+            except KeyboardInterrupt:
+                console.say("stopping …")
+                return 0
+
+
+def _follow(url: str, recorder: Recorder, check: Check, console: Console) -> Status:
+    """Show each phase as it ends until the server is ready; record all of them.
+
+    Raises:
+        SetupError: the server says that it cannot become ready. And whatever `check` raises.
+    """
+    offset, told = recorder.elapsed, 0
+    with console.working("start the server") as task, requests.Session() as session:
+        session.trust_env = False  # loopback is not asked for through a proxy
+        while True:
+            check()
+            status = _ready(session, url)
+            phases = status["phases"] if status else []
+            for phase in phases[told:]:
+                recorder.add(_timing(phase, offset))
+                console.say(f"  {phase['name']}: {float(phase['seconds']):.2f} s")
+            told = len(phases)
+            if status and status["ready"]:
+                return status
+            if status and status.get("error"):
+                raise SetupError(f"the server cannot become ready: {status['error']}")
+            task.say(f"after {phases[-1]['name']}" if phases else "waiting for it to listen")
+            time.sleep(_POLL)
+
+
+def _ready(session: requests.Session, url: str) -> Status | None:
+    try:
+        document = session.get(f"{url}/ready", timeout=_ANSWER).json()
+    except (requests.RequestException, ValueError):
+        return None
+    return document if isinstance(document, dict) and "phases" in document else None
+
+
+def _timing(phase: Status, offset: float) -> Timing:
+    return Timing(str(phase["name"]), str(phase["name"]), offset + float(phase["started"]), float(phase["seconds"]))
+
+
+def _announce(deployment: Deployment, url: str, console: Console) -> None:
+    console.table(present.report_table(deployment))
+    console.say(f"ready: {url} (Ctrl-C stops it)", "bold green")
+
+
+def _url(host: str, port: int) -> str:
+    shown = "127.0.0.1" if host in {"0.0.0.0", "::"} else host  # noqa: S104 - compared, not bound
+    return f"http://[{shown}]:{port}" if ":" in shown else f"http://{shown}:{port}"

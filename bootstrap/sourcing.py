@@ -1,0 +1,103 @@
+"""Chooses where an environment's packages come from: the mirrors are measured on a file that the lock pins.
+
+What the user's own pip settings name is a candidate like the others; what they hold already (a directory of wheels) is
+asked of nobody.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bootstrap import packages
+from bootstrap.errors import SetupError
+from bootstrap.machine import Machine
+from bootstrap.packages import PackageSources
+from bootstrap.pip_settings import PipSettings
+from bootstrap.torch_builds import TorchBuild
+from mirrors import catalogue, choose, lock, probe
+from mirrors.catalogue import Mirror
+from mirrors.choose import Choice
+from mirrors.http import HttpSettings
+from mirrors.lock import Pin
+from mirrors.probe import Measurement, Wanted
+
+# A package that every lock pins, large enough to tell fast from slow, and in use enough to be on every mirror.
+_SAMPLE = "transformers"
+_CA_VARIABLES = ("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "CURL_CA_BUNDLE")
+_PROXY_VARIABLES = ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY")
+
+
+@dataclass(frozen=True)
+class Sourcing:
+    """What was chosen, with the measurements that led to it."""
+
+    sources: PackageSources
+    index: Choice
+    torch: Choice | None
+
+
+def ca_bundle(pip: PipSettings) -> Path | None:
+    """The certificates that the user wants trusted: the environment's, else pip's; None: the usual ones."""
+    named = next((os.environ[name] for name in _CA_VARIABLES if os.environ.get(name)), pip.cert)
+    return Path(named).expanduser() if named else None
+
+
+def http_settings(pip: PipSettings) -> HttpSettings:
+    """How we speak HTTP: with the user's certificates, and with pip's proxy where the environment names none."""
+    proxied = any(os.environ.get(name) for name in _PROXY_VARIABLES)
+    proxies = {"http": pip.proxy, "https": pip.proxy} if pip.proxy and not proxied else None
+    return HttpSettings(ca_bundle=ca_bundle(pip), proxies=proxies)
+
+
+def candidates(mirror: str, pip: PipSettings, own: Path) -> tuple[Mirror, ...]:
+    """The package indexes to measure: the one that was named, or all that are known, the user's configured one first.
+
+    Raises:
+        UnknownMirror, BadMirror: no such mirror, or a URL that cannot be one.
+    """
+    if mirror != "auto":
+        return (catalogue.find(mirror, "pypi", own),)
+    configured = (catalogue.adhoc(pip.index_url, "configured"),) if pip.index_url else ()
+    return (*configured, *catalogue.mirrors("pypi", own))
+
+
+def measure(mirrors: Sequence[Mirror], pins: Sequence[Pin], http: HttpSettings) -> list[Measurement]:
+    """Measure package indexes on the sample file of the lock."""
+    return probe.measure(mirrors, _wanted(pins, _SAMPLE), http)
+
+
+def choose_sources(
+    mirror: str, machine: Machine, build: TorchBuild, pins: Sequence[Pin], http: HttpSettings, own: Path
+) -> Sourcing:
+    """The package sources for a build's lock.
+
+    Raises:
+        UnknownMirror, BadMirror: see `candidates`. NoMirror: none can serve the lock; says why for each.
+    """
+    if machine.pip.no_index:
+        raise SetupError("pip's settings say no-index", "an environment from local wheels only is not built yet")
+    index = choose.choose(measure(candidates(mirror, machine.pip, own), pins, http), build.index_bytes)
+    torch = None
+    if build.torch_bytes and not lock.local_wheels(_named(pins, "torch"), machine.pip.find_link_directories()):
+        known = [catalogue.with_variant(row, build.id) for row in catalogue.mirrors("pytorch", own)]
+        torch = choose.choose(probe.measure(known, _wanted(pins, "torch"), http), build.torch_bytes)
+    sources = packages.sources(machine.pip, index.mirror, torch.mirror if torch else None, _conda_channel(index, own))
+    return Sourcing(sources, index, torch)
+
+
+def _named(pins: Sequence[Pin], name: str) -> list[Pin]:
+    return [pin for pin in pins if pin.name == name]
+
+
+def _wanted(pins: Sequence[Pin], name: str) -> Wanted:
+    pin = _named(pins, name)[0]
+    return Wanted(pin.name, None, pin.sha256s, version=pin.version)
+
+
+def _conda_channel(index: Choice, own: Path) -> str:
+    """The channels of whoever runs the chosen index, if they mirror conda too; else the upstream's."""
+    known = {row.id: row for row in catalogue.mirrors("conda", own)}
+    return catalogue.channel_base(known.get(index.mirror.id) or known["upstream"])

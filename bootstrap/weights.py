@@ -1,0 +1,74 @@
+"""A model's files: fetched into the store, verified, and linked under their own names. All of them or none."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from bootstrap.state import Home
+from mirrors import catalogue
+from mirrors.fetch import Artifact, fetch
+from mirrors.http import HttpSettings
+from mirrors.store import Store
+from runtime.models import ModelFile, ModelSpec
+
+
+def directory(home: Home, model: ModelSpec) -> Path:
+    """Where the model's files lie under their own names."""
+    return home.models / f"{model.id}-{model.digest[:12]}"
+
+
+def present(home: Home, model: ModelSpec) -> bool:
+    """Whether all files are there in their right sizes (their bytes were checked when they came)."""
+    return not model.missing_from(directory(home, model))
+
+
+def bring(
+    home: Home,
+    model: ModelSpec,
+    http: HttpSettings,
+    *,
+    on_file: Callable[[str], None],
+    on_bytes: Callable[[int], None],
+) -> tuple[str, ...]:
+    """Fetch what is missing and put the model's directory together; where the bytes came from.
+
+    Raises:
+        MirrorError: a file could not be had, or the disk is full. What came in is kept for the next try.
+    """
+    store, final = Store(home.store), directory(home, model)
+    staging = final.with_name(f".{final.name}.{os.getpid()}")
+    sources: dict[str, None] = {}
+    try:
+        for file in model.files:
+            on_file(file.path)
+            artifact = Artifact(f"{model.id}/{file.path}", file.size, file.sha256)
+            fetched = fetch(artifact, _addresses(model, file, home), store, http, on_bytes)
+            sources[fetched.source] = None
+            _link(fetched.path, staging / file.path)
+        shutil.rmtree(final, ignore_errors=True)
+        staging.replace(final)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    return ("bundled",) if model.bundled else tuple(sources)
+
+
+def _addresses(model: ModelSpec, file: ModelFile, home: Home) -> list[str]:
+    """Where a model's file can be had: in our own package, or on the hubs, the upstream first."""
+    if model.bundled is not None:
+        return [(model.bundled / file.path).as_uri()]
+    assert model.repo is not None
+    assert model.revision is not None
+    hubs = catalogue.mirrors("hub", home.user_mirrors)
+    return [catalogue.hub_file(hub, model.repo, model.revision, file.path) for hub in hubs]
+
+
+def _link(source: Path, target: Path) -> None:
+    """Put a stored file under its own name: a hard link, or a copy where the file system has none."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        target.hardlink_to(source)
+    except OSError:
+        shutil.copyfile(source, target)

@@ -1,0 +1,1 @@
+"""What goes into a Docker image, and the engine calls that build and run it."""
