@@ -84,7 +84,8 @@ def _home() -> Any:
     from bootstrap.state import home
 
     found = home()
-    configs.recover(found.journal)  # what a kill interrupted is finished or taken back before anything else
+    if found.journal.exists():
+        configs.recover(found.journal)  # what a kill interrupted is taken back before anything else
     return found
 
 
@@ -276,7 +277,7 @@ def mirrors(ctx: click.Context, kind: str | None, as_json: bool) -> None:
     console = _console(ctx)
     known = mirror_commands.known(_home(), kind)
     if as_json:
-        console.data(known)
+        console.data(mirror_commands.as_document(known))
     else:
         console.table(present.catalogue_table(known))
 

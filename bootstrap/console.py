@@ -11,12 +11,19 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
-from typing import Any
+from typing import Any, TextIO
 
 from rich.console import Console as RichConsole
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
+
+
+_FILE_WIDTH = 160  # columns of what goes into a file or a pipe: nobody's window is too narrow for it
+
+
+def _width(stream: TextIO) -> int | None:
+    return None if stream.isatty() else _FILE_WIDTH
 
 
 def _plain(value: Any) -> Any:
@@ -53,13 +60,13 @@ class Console:
 
     def __init__(self, *, quiet: bool = False) -> None:
         self.quiet = quiet
-        self.err = RichConsole(stderr=True, highlight=False, soft_wrap=True)
-        self.out = RichConsole(highlight=False)
+        self.err = RichConsole(stderr=True, highlight=False, width=_width(sys.stderr))
+        self.out = RichConsole(highlight=False, width=_width(sys.stdout))
 
     def say(self, message: str, style: str = "") -> None:
         """One message for the person, on stderr."""
         if not self.quiet:
-            self.err.print(Text(message, style=style))
+            self.err.print(Text(message, style=style), soft_wrap=True)
 
     def warn(self, message: str) -> None:
         """Something that the person should know although the command goes on."""

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from bootstrap import configs as journal
 from bootstrap import generations, machine, plan, recommend, sourcing
 from bootstrap.configs import Edit
 from bootstrap.console import Console
-from bootstrap.errors import SetupError, UsageProblem
+from bootstrap.errors import UsageProblem
 from bootstrap.state import Home
 from mirrors import catalogue, choose, configs, urls
 from mirrors.catalogue import Mirror
@@ -29,6 +31,11 @@ def known(home: Home, kind: str | None) -> list[Mirror]:
     return [mirror for name in kinds for mirror in catalogue.mirrors(name, home.user_mirrors)]
 
 
+def as_document(mirrors: Sequence[Mirror]) -> list[dict[str, Any]]:
+    """The mirrors as data, for programs; without credentials."""
+    return [{**asdict(mirror), "url": urls.shown(mirror.url)} for mirror in mirrors]
+
+
 def use(home: Home, which: str, scope: str, *, dry_run: bool, console: Console) -> Iterator[str]:
     """Write a package mirror into the configuration of the current environment, or of the user; one line for each file.
 
@@ -44,15 +51,13 @@ def use(home: Home, which: str, scope: str, *, dry_run: bool, console: Console) 
     chosen = choose.choose(measurements, 0)
     yield f"{chosen.mirror.name}: {urls.shown(chosen.mirror.url)}"
     directory = generations.current(home).path if scope == "env" else None
-    edits = [edit for edit in _edits(chosen.mirror, directory) if edit.new_text != _text(edit.path)]
+    edits = _edits(chosen.mirror, directory)
     if dry_run:
-        for edit in edits:
-            yield _difference(edit)
+        yield from filter(None, map(_difference, edits))
         return
-    journal.apply(edits, home.journal)
-    for edit in edits:
-        yield f"written: {edit.path}"
-    if not edits:
+    written = journal.apply(edits, home.journal)
+    yield from (f"written: {path}" for path in written)
+    if not written:
         yield "nothing to change"
 
 
@@ -60,7 +65,11 @@ def _edits(mirror: Mirror, environment: Path | None) -> list[Edit]:
     """The new texts of pip's and uv's files: those in the environment, or the user's own."""
     files = {"pip.conf": configs.pip_conf, "uv.toml": configs.uv_toml}
     paths = {name: environment / name for name in files} if environment else _user_files()
-    return [Edit(paths[name], edit(_text(paths[name]), mirror.url, str(paths[name]))) for name, edit in files.items()]
+    edits = []
+    for name, edit in files.items():
+        old = journal.read(paths[name])
+        edits.append(Edit(paths[name], edit(old, mirror.url, str(paths[name])), old, private=True))
+    return edits
 
 
 def _user_files() -> dict[str, Path]:
@@ -75,17 +84,7 @@ def _user_files() -> dict[str, Path]:
     return {"pip.conf": pip, "uv.toml": base / "uv" / "uv.toml"}
 
 
-def _text(path: Path) -> str:
-    try:
-        with path.open(encoding="utf-8", newline="") as file:  # line endings stay as they are
-            return file.read()
-    except FileNotFoundError:
-        return ""
-    except (OSError, UnicodeDecodeError) as error:
-        raise SetupError(f"{path} cannot be read: {error}", "mend the file, or move it away") from error
-
-
 def _difference(edit: Edit) -> str:
-    old, new = urls.redact(_text(edit.path)), urls.redact(edit.new_text)
+    old, new = urls.redact(edit.old_text or ""), urls.redact(edit.new_text)
     lines = difflib.unified_diff(old.splitlines(), new.splitlines(), str(edit.path), f"{edit.path} (new)", lineterm="")
     return "\n".join(lines)

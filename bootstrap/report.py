@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -103,8 +102,7 @@ def save(home: Home, section: Section) -> Deployment:
     """Store a section: an install or a build begins a new deployment, others replace their like in the last one."""
     last = None if section.kind in OPENING else find_last(home)
     if last is None:
-        stamp = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%SZ")
-        deployment = Deployment(f"{stamp}-{secrets.token_hex(2)}", (section,))
+        deployment = Deployment(datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%S-%f"), (section,))
     else:
         others = tuple(s for s in last.sections if s.kind != section.kind)
         deployment = replace(last, sections=(*others, section))

@@ -22,7 +22,8 @@ def directory(home: Home, model: ModelSpec) -> Path:
 
 def present(home: Home, model: ModelSpec) -> bool:
     """Whether all files are there in their right sizes (their bytes were checked when they came)."""
-    return not model.missing_from(directory(home, model))
+    paths = ((directory(home, model) / file.path, file.size) for file in model.files)
+    return all(path.is_file() and path.stat().st_size == size for path, size in paths)
 
 
 def bring(

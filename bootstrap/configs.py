@@ -1,0 +1,343 @@
+"""Edits of files that somebody else owns: all of a set or none, and taken back to the very byte.
+
+A set of edits is a transaction, a directory below the journal directory:
+
+    JOURNAL/000001/journal.json   which files, their sha256 before and after, and how far we are
+    JOURNAL/000001/0.old …        the bytes from before, readable by the owner only
+
+    writing   the journal and the old bytes are on disk; files are being replaced, each atomically
+    done      all are replaced; what `undo` can take back
+    undoing   the old bytes are being put back
+
+A kill leaves "writing" or "undoing", which `recover` takes back to the old bytes. A file that was changed by others
+in the meantime is never touched. Knows nothing of what the texts mean.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import stat
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+from filelock import FileLock
+
+from bootstrap.errors import SetupError
+
+Outcome = Literal["restored", "removed", "changed-since"]
+
+
+@dataclass(frozen=True)
+class Edit:
+    """A file's new text.
+
+    Attributes:
+        path: the file; through a symlink, what it points to is written.
+        new_text: written as UTF-8, line ends as they are.
+        old_text: what the new text was made from: the edit is refused if the file says something else by now. None:
+            whatever is there is replaced.
+        private: a file that does not exist yet is made readable for its owner only.
+    """
+
+    path: Path
+    new_text: str
+    old_text: str | None = None
+    private: bool = False
+
+
+@dataclass(frozen=True)
+class Undone:
+    """What `undo` did about a file. `backup` has the old bytes of one that was not touched."""
+
+    path: Path
+    outcome: Outcome
+    backup: Path | None = None
+
+
+def read(path: Path) -> str:
+    """A file's text, line ends and byte order mark as they are; empty if there is none.
+
+    Raises:
+        SetupError: it cannot be read, or is not UTF-8.
+    """
+    with _explained():
+        data = _bytes(path)
+    try:
+        return (data or b"").decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise SetupError(f"{path} is not UTF-8: {error.reason}", "save it as UTF-8, or move it away") from error
+
+
+def apply(edits: Sequence[Edit], journal_dir: Path) -> tuple[Path, ...]:
+    """Make all edits, or none; the files that are different now.
+
+    Raises:
+        SetupError: one of the files cannot be written; all are as they were.
+    """
+    with _explained(), _locked(journal_dir):
+        _recover(journal_dir)
+        entries, contents = _entries(edits)
+        if not entries:
+            return ()
+        transaction = _Transaction.begin(journal_dir, entries)
+        try:
+            for entry, content in zip(entries, contents, strict=True):
+                _write(entry, content, transaction.temporary(entry), private=entry.private)
+        except BaseException:
+            transaction.take_back()
+            raise
+        transaction.save("done")
+        return tuple(Path(entry.path) for entry in entries)
+
+
+def recover(journal_dir: Path) -> list[Undone]:
+    """Take back what a kill left half done, and collect what it left lying about; what was taken back."""
+    if not journal_dir.exists():
+        return []
+    with _explained(), _locked(journal_dir):
+        return _recover(journal_dir)
+
+
+def undo(journal_dir: Path) -> list[Undone]:
+    """Give every file that was edited its old bytes back, newest edit first, or remove it if there was none.
+
+    One that was changed since by others is left alone and said so.
+    """
+    if not journal_dir.exists():
+        return []
+    with _explained(), _locked(journal_dir):
+        outcomes = {undone.path: undone for undone in _recover(journal_dir)}
+        for transaction in reversed(list(_Transaction.all(journal_dir))):
+            transaction.save("undoing")
+            outcomes.update({undone.path: undone for undone in transaction.take_back()})
+        return list(outcomes.values())
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """One file of a transaction. `old` and `new` are sha256; `old` is None where there was no file."""
+
+    path: str  # as it was named
+    target: str  # what was written, symlinks resolved
+    old: str | None
+    new: str
+    backup: str
+    made: tuple[str, ...]  # directories that were made for it, outermost first
+    private: bool
+
+
+class _Transaction:
+    """A directory of the journal."""
+
+    def __init__(self, directory: Path, entries: Sequence[_Entry], state: str) -> None:
+        self.directory = directory
+        self.entries = tuple(entries)
+        self.state = state
+
+    @classmethod
+    def begin(cls, journal_dir: Path, entries: Sequence[_Entry]) -> _Transaction:
+        """Put all that is needed to go back on disk. Until this returns, nothing else was changed."""
+        number = max((int(path.name) for path in _numbered(journal_dir)), default=0) + 1
+        transaction = cls(journal_dir / f"{number:06}", entries, "writing")
+        transaction.directory.mkdir(mode=0o700)
+        for entry in entries:
+            data = _bytes(Path(entry.target))
+            if _sha256(data) != entry.old:
+                raise SetupError(f"{entry.path} was changed while we looked at it", "run the command again")
+            if data is not None:
+                _write_new(transaction.directory / entry.backup, data, 0o600)
+        transaction.save("writing")
+        _sync(journal_dir)
+        return transaction
+
+    @classmethod
+    def all(cls, journal_dir: Path) -> Iterator[_Transaction]:
+        """Oldest first; what never got as far as a journal is cleared away."""
+        for directory in sorted(_numbered(journal_dir)):
+            journal = directory / "journal.json"
+            if not journal.exists():
+                shutil.rmtree(directory)
+                continue
+            yield cls._load(directory, journal)
+
+    @classmethod
+    def _load(cls, directory: Path, journal: Path) -> _Transaction:
+        try:
+            content = json.loads(journal.read_text(encoding="ascii"))
+            entries = [_Entry(**{**entry, "made": tuple(entry["made"])}) for entry in content["entries"]]
+            return cls(directory, entries, content["state"])
+        except (ValueError, KeyError, TypeError) as error:
+            hint = f"the files from before lie beside it; move {directory} away"
+            raise SetupError(f"{journal} is damaged: {error}", hint) from error
+
+    def save(self, state: str) -> None:
+        self.state = state
+        content = json.dumps({"state": state, "entries": [asdict(entry) for entry in self.entries]}, indent=1)
+        temporary = self.directory / "journal.new"
+        temporary.unlink(missing_ok=True)
+        _write_new(temporary, content.encode("ascii"), 0o600)
+        temporary.replace(self.directory / "journal.json")
+        _sync(self.directory)
+
+    def temporary(self, entry: _Entry) -> Path:
+        number = entry.backup.removesuffix(".old")
+        return Path(entry.target).with_name(f".i2v-setup-{self.directory.name}-{number}")
+
+    def collect(self) -> None:
+        """Remove what a killed write left beside the files."""
+        for entry in self.entries:
+            _remove(self.temporary(entry))
+
+    def take_back(self) -> list[Undone]:
+        """Old bytes for all files that others did not change. The rest stay in the journal, with their backups."""
+        self.collect()
+        undone = [self._take_back(entry) for entry in self.entries]
+        left = [entry for entry, it in zip(self.entries, undone, strict=True) if it.outcome == "changed-since"]
+        if left:
+            self.entries = tuple(left)
+            self.save("done")
+        else:
+            (self.directory / "journal.json").unlink()
+            shutil.rmtree(self.directory)
+        return undone
+
+    def _take_back(self, entry: _Entry) -> Undone:
+        path, target = Path(entry.path), Path(entry.target)
+        backup = self.directory / entry.backup
+        now = _sha256(_bytes(target))
+        if now not in (entry.old, entry.new):
+            return Undone(path, "changed-since", backup if entry.old else None)
+        if entry.old is None:
+            _remove(target)
+            for directory in reversed(entry.made):
+                with suppress(OSError):  # not empty: somebody else uses it by now
+                    Path(directory).rmdir()
+            return Undone(path, "removed")
+        if now != entry.old:
+            _write(entry, backup.read_bytes(), self.temporary(entry), private=False)
+        return Undone(path, "restored")
+
+
+def _recover(journal_dir: Path) -> list[Undone]:
+    undone = []
+    for transaction in reversed(list(_Transaction.all(journal_dir))):
+        if transaction.state == "done":
+            transaction.collect()
+        else:
+            undone += transaction.take_back()
+    return undone
+
+
+def _entries(edits: Iterable[Edit]) -> tuple[list[_Entry], list[bytes]]:
+    """The edits that change something, and their bytes."""
+    entries: list[_Entry] = []
+    contents = []
+    for edit in edits:
+        target = Path(os.path.realpath(edit.path))
+        if any(entry.target == str(target) for entry in entries):
+            raise SetupError(f"{edit.path} would be edited twice: another one is a link to it", "keep one of them")
+        old, new = _bytes(target), edit.new_text.encode("utf-8")
+        if edit.old_text is not None and (old or b"") != edit.old_text.encode("utf-8"):
+            raise SetupError(f"{edit.path} was changed while we looked at it", "run the command again")
+        if old == new:
+            continue
+        _require_writable(edit.path, target)
+        made = tuple(str(parent) for parent in reversed(target.parents) if not parent.exists())
+        backup, new_hash = f"{len(entries)}.old", hashlib.sha256(new).hexdigest()
+        entries.append(_Entry(str(edit.path), str(target), _sha256(old), new_hash, backup, made, edit.private))
+        contents.append(new)
+    return entries, contents
+
+
+def _require_writable(path: Path, target: Path) -> None:
+    """Replacing a file needs no permission to write it, so its owner's wish is asked for here."""
+    if target.exists():
+        status = target.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise SetupError(f"{path} is not a file", "move it away")
+        if not status.st_mode & 0o222 or not os.access(target, os.W_OK):
+            raise SetupError(f"{path} is read-only", f"make it writable, or edit it yourself: {target}")
+        if os.geteuid() not in (0, status.st_uid):
+            raise SetupError(f"{path} belongs to another user", "run the command as that user")
+    parent = next(parent for parent in target.parents if parent.exists())
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise SetupError(f"{parent} is read-only, so {path} cannot be written", "make the directory writable")
+
+
+def _write(entry: _Entry, content: bytes, temporary: Path, *, private: bool) -> None:
+    """Replace a file in one step; its mode, owner and attributes stay."""
+    target = Path(entry.target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary.unlink(missing_ok=True)
+    if target.exists():
+        _write_new(temporary, content, 0o600, model=target)
+    else:
+        _write_new(temporary, content, 0o600 if private else 0o666)
+    temporary.replace(target)
+    _sync(target.parent)
+
+
+def _write_new(path: Path, content: bytes, mode: int, model: Path | None = None) -> None:
+    """Write a file that is not there yet, and see it on disk; `model` is a file whose owner and attributes it gets."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+        file.flush()
+        if model is not None:
+            wanted, made = model.stat(), os.fstat(descriptor)
+            if (made.st_uid, made.st_gid) != (wanted.st_uid, wanted.st_gid):
+                os.fchown(descriptor, wanted.st_uid, wanted.st_gid)
+            shutil.copystat(model, path)
+            os.utime(path)
+        os.fsync(descriptor)
+
+
+def _numbered(journal_dir: Path) -> list[Path]:
+    return [path for path in journal_dir.iterdir() if path.name.isdigit()]
+
+
+def _bytes(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def _remove(path: Path) -> None:
+    with suppress(FileNotFoundError, NotADirectoryError):
+        path.unlink()
+
+
+def _sha256(data: bytes | None) -> str | None:
+    return None if data is None else hashlib.sha256(data).hexdigest()
+
+
+def _sync(directory: Path) -> None:
+    """See the names of a directory on disk."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _locked(journal_dir: Path) -> Iterator[None]:
+    journal_dir.mkdir(parents=True, exist_ok=True)
+    with FileLock(journal_dir / "lock"):
+        yield
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise SetupError(f"{error.filename or 'a file'}: {reason}", "mend that, and run the command again") from error

@@ -1,0 +1,88 @@
+"""A lock as data: requirement lines with versions and sha256, and no addresses.
+
+Reads what `uv pip compile --generate-hashes` and `pip-compile` write. Knows nothing of where the files are.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
+
+from mirrors.errors import MirrorError
+
+
+@dataclass(frozen=True)
+class Pin:
+    """One locked package: exactly this version, and only files with one of these sha256."""
+
+    name: str
+    version: str
+    sha256s: frozenset[str]
+
+
+def read(path: Path, environment: Mapping[str, str] | None = None) -> tuple[Pin, ...]:
+    """The pins that apply in a marker environment (PEP 508; None: this interpreter's), in the lock's order.
+
+    Raises:
+        MirrorError: a line is no pin with hashes.
+    """
+    pins = []
+    for number, line in _logical_lines(path.read_text(encoding="utf-8")):
+        words = [word for word in line.split() if not word.startswith("--hash=")]
+        hashes = [word.removeprefix("--hash=sha256:") for word in line.split() if word.startswith("--hash=sha256:")]
+        try:
+            requirement = Requirement(" ".join(words))
+        except InvalidRequirement as error:
+            raise MirrorError(f"{path.name}, line {number}: {error}", "a lock holds lines of the form name==version --hash=sha256:…") from error
+        versions = [spec.version for spec in requirement.specifier if spec.operator == "=="]
+        if not versions or not hashes:
+            raise MirrorError(f"{path.name}, line {number}: {requirement.name} has no version or no hash", "make the lock with hashes")
+        if requirement.marker is None or requirement.marker.evaluate(dict(environment) if environment else None):
+            pins.append(Pin(canonicalize_name(requirement.name), versions[0], frozenset(hashes)))
+    return tuple(pins)
+
+
+def local_wheels(pins: Iterable[Pin], directories: Iterable[Path]) -> dict[Pin, Path]:
+    """Which pins lie as wheels in local directories: right name, right version, and one of the right sha256."""
+    wanted = {(pin.name, pin.version): pin for pin in pins}
+    found: dict[Pin, Path] = {}
+    for directory in directories:
+        for wheel in sorted(directory.glob("*.whl")):
+            try:
+                name, version, _, _ = parse_wheel_filename(wheel.name)
+            except InvalidWheelFilename:
+                continue
+            pin = wanted.get((name, str(version)))
+            if pin is not None and pin not in found and _sha256(wheel) in pin.sha256s:
+                found[pin] = wheel
+    return found
+
+
+def _logical_lines(text: str) -> Iterable[tuple[int, str]]:
+    parts: list[str] = []
+    for number, line in enumerate(text.splitlines(), 1):
+        stripped = line.split(" #")[0].strip()
+        if not stripped or stripped.startswith("#"):
+            continue
+        parts.append(stripped.removesuffix("\\").strip())
+        if not stripped.endswith("\\"):
+            yield number, " ".join(parts)
+            parts = []
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _slowly(path)
+
+
+def _slowly(path: Path) -> str:
+    digest = hashlib.sha256()  # Python 3.10 has no file_digest
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

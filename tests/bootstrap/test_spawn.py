@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from bootstrap import spawn
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_lines_come_one_by_one_and_the_last_ones_are_kept() -> None:
+    seen: list[str] = []
+    done = spawn.run(
+        [sys.executable, "-c", "import sys; print('out'); print('err', file=sys.stderr); sys.exit(3)"],
+        on_line=seen.append,
+    )
+    assert done.code == 3
+    assert sorted(seen) == ["err", "out"] == sorted(done.output.splitlines())
+
+
+def test_a_missing_program_is_told_and_not_raised_as_a_traceback_of_the_system() -> None:
+    with pytest.raises(spawn.ProgramMissing, match="no-such-program"):
+        spawn.run(["no-such-program"])
+    assert spawn.probe(["no-such-program"]) is None
+    assert spawn.probe([sys.executable, "-c", "raise SystemExit(1)"]) is None
+
+
+def test_leaving_the_block_ends_the_whole_group() -> None:
+    code = "import subprocess, time; c = subprocess.Popen(['sleep', '600']); print(c.pid, flush=True); time.sleep(600)"
+    with spawn.process([sys.executable, "-c", code]) as child:
+        grandchild = int(next(spawn.lines(child)))
+        assert alive(grandchild)
+    deadline = time.monotonic() + 10
+    while alive(grandchild) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not alive(grandchild)
+    assert child.returncode is not None
+
+
+def test_the_environment_is_added_to_ours() -> None:
+    code = "import os; print(os.environ['ADDED'], os.environ['PATH'] != '')"
+    assert spawn.run([sys.executable, "-c", code], env={"ADDED": "yes"}).output == "yes True"
+
+
+def test_a_child_reads_nothing_from_our_terminal() -> None:
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "from bootstrap import spawn, errors; import sys;"
+            "print(spawn.run([sys.executable, '-c', 'import sys; print(repr(sys.stdin.read()))']).output)",
+        ],
+        input="secret",
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ,
+    )
+    assert done.stdout.strip() == "''"

@@ -1,0 +1,72 @@
+"""What all tests share: a home of their own, the command as a user types it, and one real installation."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from bootstrap.cli import main
+
+ROOT = Path(__file__).resolve().parent.parent
+PHOTO = ROOT / "examples" / "temple.jpg"
+COMMAND = (sys.executable, "-m", "bootstrap.cli")
+
+Invoke = Callable[..., Result]
+Tool = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty home of the tool, for this test alone."""
+    directory = tmp_path / "home"
+    monkeypatch.setenv("I2V_SETUP_HOME", str(directory))
+    return directory
+
+
+@pytest.fixture
+def invoke(home: Path) -> Invoke:
+    """Runs a command in this process, in the test's own home."""
+
+    def run(*arguments: str, **options: str) -> Result:
+        return CliRunner().invoke(main, arguments, catch_exceptions=False, **options)  # type: ignore[arg-type]
+
+    return run
+
+
+def tool_in(directory: Path) -> Tool:
+    """Runs a command as a process of its own, with that home."""
+
+    def run(*arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        environment = {**os.environ, "I2V_SETUP_HOME": str(directory)}
+        done = subprocess.run([*COMMAND, *arguments], env=environment, capture_output=True, text=True, check=False)
+        assert not check or done.returncode == 0, done.stderr
+        return done
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with the demo model installed for real, from a real index, for all tests of the session."""
+    directory = tmp_path_factory.mktemp("installed")
+    tool_in(directory)("install", "--model", "demo", "--torch", "cpu", "--mirror", "auto", "--yes")
+    return directory
+
+
+@pytest.fixture(scope="session")
+def tool(installed: Path) -> Tool:
+    """Runs a command as a process of its own, where the demo model is installed."""
+    return tool_in(installed)
+
+
+def need(present: bool, what: str) -> None:
+    """Skip where something that a test needs is missing; in CI nothing may be missing."""
+    if not present:
+        assert os.environ.get("CI") != "true", f"CI must have {what}"
+        pytest.skip(f"needs {what}")

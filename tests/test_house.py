@@ -1,0 +1,83 @@
+"""The rules of the house: who imports whom, what a start may cost, and what no file may say."""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from pypi_simple import PYPI_SIMPLE_ENDPOINT
+
+from tests.conftest import ROOT
+
+ALLOWED = {
+    "bootstrap": ("bootstrap", "mirrors", "images", "runtime.models", "runtime.options"),
+    "images": ("images", "mirrors", "runtime.models"),
+    "mirrors": ("mirrors",),
+    "runtime": ("runtime",),
+}
+HEAVY = ("torch", "docker", "fastapi", "ray", "requests", "diffusers")
+
+
+@pytest.mark.parametrize("folder", ALLOWED)
+def test_imports_point_one_way(folder: str) -> None:
+    wrong = [
+        f"{path.relative_to(ROOT)}: {name}"
+        for path in sorted((ROOT / folder).rglob("*.py"))
+        for name in imported(path)
+        if name.split(".")[0] in ALLOWED and not any(name == ok or name.startswith(f"{ok}.") for ok in ALLOWED[folder])
+    ]
+    assert wrong == []
+
+
+@pytest.mark.parametrize("module", ["runtime.models", "runtime.options"])
+def test_what_the_tool_takes_from_the_runtime_needs_the_standard_library_only(module: str) -> None:
+    code = f"import sys; before = set(sys.modules); import {module}; print(*set(sys.modules) - before)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    tops = {name.split(".")[0] for name in done.stdout.split()}
+    assert tops - {"runtime"} <= set(sys.stdlib_module_names)
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["install", "--help"]])
+def test_a_first_answer_loads_nothing_heavy(arguments: list[str]) -> None:
+    code = (
+        "import sys, json; from bootstrap.cli import main\n"
+        f"try: main({arguments!r})\n"
+        "except SystemExit: pass\n"
+        "print(json.dumps(sorted(sys.modules)), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert not {name.split(".")[0] for name in json.loads(done.stderr)} & set(HEAVY)
+
+
+def test_no_tracked_file_names_the_host_of_the_package_index() -> None:
+    host = urlsplit(PYPI_SIMPLE_ENDPOINT).hostname or ""
+    assert host
+    assert [str(path) for path in tracked() if host.encode() in path.read_bytes()] == []
+
+
+def test_locks_hold_names_versions_and_hashes_only() -> None:
+    for lock in (ROOT / "runtime" / "locks").glob("*.txt"):
+        text = lock.read_text(encoding="utf-8")
+        assert "://" not in text
+        assert "--hash=sha256:" in text
+
+
+def imported(path: Path) -> Iterator[str]:
+    """All modules that a file imports, at its top or inside its functions."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def tracked() -> list[Path]:
+    listing = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True).stdout
+    return [path for name in listing.decode().split("\0") if name and (path := ROOT / name).is_file()]
