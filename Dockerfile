@@ -1,0 +1,84 @@
+# The runtime image: a Python environment from the hashed lock, the model's files, and our own code last,
+# so that a change of code rebuilds one small layer.
+#
+#   docker buildx build --tag i2v:demo .                        the bundled demo model, on CPU
+#   --build-arg BASE_IMAGE=MIRROR/python:3.11-slim-bookworm     the base image from a registry mirror
+#   --build-arg TORCH_BUILD=cu130                               another lock of runtime/locks
+#   --build-arg MODEL_ID=ID --build-context weights=DIR         another model
+#   --build-context wheels=DIR                                  wheels that no index has
+#   --secret id=installer,src=FILE                              the installers' settings, one NAME='value' a line:
+#                                                               UV_DEFAULT_INDEX, PIP_INDEX_URL, HTTPS_PROXY, ...
+#   --secret id=ca,src=FILE                                     a CA bundle
+#
+# Secrets are mounted for one command: no layer, history or label holds them, and a change of them rebuilds nothing.
+# `i2v-setup build-image` passes all of these. Any base with python3 and venv will do; pip is not needed.
+
+ARG BASE_IMAGE=python:3.11-slim-bookworm
+
+FROM scratch AS locks
+ARG TORCH_BUILD=cpu
+COPY images/uv.txt /uv.txt
+COPY runtime/locks/${TORCH_BUILD}.txt /packages.txt
+
+FROM scratch AS wheels
+
+FROM scratch AS weights
+COPY runtime/demo /
+
+FROM ${BASE_IMAGE} AS base
+
+# uv comes by hash through a throwaway environment's pip, the packages by hash through uv.
+# All that the step needs is mounted, so its layer is the environment and nothing else.
+FROM base AS packages
+RUN --mount=type=secret,id=installer \
+    --mount=type=secret,id=ca \
+    --mount=type=bind,from=locks,target=/locks \
+    --mount=type=bind,from=wheels,target=/wheels \
+    --mount=type=cache,id=i2v-packages,target=/root/.cache \
+    --mount=type=tmpfs,target=/opt/uv <<EOT
+    set -eu
+    export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1 UV_LINK_MODE=copy UV_NO_PROGRESS=1
+    if [ -e /run/secrets/ca ]; then
+        export PIP_CERT=/run/secrets/ca SSL_CERT_FILE=/run/secrets/ca
+    fi
+    if [ -e /run/secrets/installer ]; then
+        set -a; . /run/secrets/installer; set +a
+    fi
+    python3 -m venv /opt/uv
+    /opt/uv/bin/python -m pip install --quiet --require-hashes --requirement /locks/uv.txt
+    python3 -m venv --without-pip /opt/venv
+    /opt/uv/bin/uv pip sync --python /opt/venv/bin/python --require-hashes --compile-bytecode \
+        --find-links /wheels /locks/packages.txt
+EOT
+
+FROM base AS app
+COPY runtime /app/runtime
+RUN chmod -R u=rwX,go=rX /app && python3 -m compileall -q /app
+
+FROM packages AS image
+ENV PATH=/opt/venv/bin:$PATH \
+    LANG=C.UTF-8 \
+    PYTHONUNBUFFERED=1 \
+    PYTHONDONTWRITEBYTECODE=1 \
+    HF_HUB_OFFLINE=1 \
+    HOME=/data
+# The one place that is written to, /tmp aside: jobs, videos and caches. A volume there keeps them, and lets
+# the rest be read-only.
+RUN install -d -o 10001 -g 10001 /data
+# One mode for files and directories alike, whatever the modes of the model cache are.
+COPY --from=weights --chmod=755 / /model
+WORKDIR /app
+COPY --from=app /app /app
+USER 10001:10001
+EXPOSE 8000
+HEALTHCHECK --interval=10s --timeout=5s --start-period=60s \
+    CMD ["python", "-c", "from urllib.request import *; build_opener(ProxyHandler({})).open('http://127.0.0.1:8000/health', timeout=4)"]
+ARG BASE_IMAGE
+ARG MODEL_ID=demo
+ENV I2V_MODEL_ID=${MODEL_ID}
+LABEL org.opencontainers.image.title="i2v-setup runtime" \
+      org.opencontainers.image.description="An image-to-video server with its model" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.base.name="${BASE_IMAGE}"
+# The shell only fills in the model's name, and hands over its process; what follows the image's name is added.
+ENTRYPOINT ["/bin/sh", "-c", "exec python -m runtime.server --model-id \"$I2V_MODEL_ID\" --model-dir /model --data-dir /data --host 0.0.0.0 --port 8000 \"$@\"", "i2v"]

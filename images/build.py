@@ -1,0 +1,208 @@
+"""Plans and builds an image: `docker buildx build` of the root Dockerfile, followed and timed.
+
+What may be secret goes from this process's memory to the build's secrets: never into an argument or a file, so that
+neither the process list, nor the image, nor a disk after a power cut has it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from images.engine import Buildx, check_age, connect, find_buildx
+from images.errors import ImageError
+from images.failures import explain
+from images.inputs import (
+    Recipe,
+    installer_settings,
+    needs_host_network,
+    place_model,
+    place_wheels,
+    shipped_recipe,
+)
+from images.progress import Progress
+from images.spec import Built, ImageSpec, Phase, PlannedStep
+from mirrors.urls import shown
+from runtime import __version__
+
+_SETTINGS = "I2V_INSTALLER_SETTINGS"  # the variable that hands them to buildx
+_STOP_SECONDS = 10
+
+
+def plan(spec: ImageSpec, recipe: Recipe | None = None) -> tuple[PlannedStep, ...]:
+    """What `build` would do, in order. Asks no engine and sends nothing.
+
+    Raises:
+        ImageError: There is no lock for the torch build.
+    """
+    (recipe or shipped_recipe()).lock(spec.torch_build)
+    indexes = (spec.packages.index_url, *spec.packages.extra_index_urls)
+    sources = ", ".join([*map(shown, indexes), *(wheel.name for wheel in spec.packages.wheels)])
+    model = spec.model
+    return (
+        PlannedStep("base image", spec.base_image),
+        PlannedStep("packages", f"by hash from the lock {spec.torch_build}, out of {sources}"),
+        PlannedStep("model", f"{model.id}: {len(model.files)} files, {model.weight_bytes:,} bytes, verified"),
+        PlannedStep("application", f"runtime {__version__}"),
+        PlannedStep("image", f"{spec.tag}, loaded into the Docker engine"),
+    )
+
+
+def build(
+    spec: ImageSpec,
+    on_line: Callable[[str], None],
+    *,
+    recipe: Recipe | None = None,
+    timeout: float | None = None,
+) -> Built:
+    """Build the image and load it into the engine; `on_line` gets each line of progress.
+
+    Interrupted, it ends the build and tags nothing; what was built is kept for the next time.
+
+    Args:
+        spec: What to build.
+        on_line: Called with each line of progress, free of passwords.
+        recipe: Another Dockerfile than the one that came with this package.
+        timeout: Seconds after which to give up.
+
+    Raises:
+        ImageError: The image cannot be built; the message says why, the hint what to do.
+    """
+    began = time.monotonic()
+    recipe = recipe or shipped_recipe()
+    with connect() as engine, tempfile.TemporaryDirectory(prefix="i2v-image-") as scratch:
+        check_age(engine.info())
+        buildx = find_buildx()
+        arguments = _arguments(spec, recipe, buildx, Path(scratch))
+        gathered = time.monotonic() - began
+        progress = Progress(on_line)
+        _run(arguments, installer_settings(spec.packages), progress, timeout)
+        spent = time.monotonic() - began - gathered
+        image = engine.image((Path(scratch) / "image-id").read_text(encoding="ascii"))
+    followed = progress.phases() or (Phase("build", 0.0, spent),)
+    return Built(
+        image.id,
+        image.size,
+        (
+            Phase("inputs", 0.0, gathered),
+            *(Phase(phase.name, gathered + phase.started, phase.seconds) for phase in followed),
+        ),
+    )
+
+
+def _arguments(spec: ImageSpec, recipe: Recipe, buildx: Buildx, scratch: Path) -> list[str]:
+    """The build's command line, with everything that it names put into `scratch`."""
+    lock = recipe.lock(spec.torch_build)
+    place_model(spec.model, spec.model_dir, scratch / "weights")
+    options = [
+        f"--file={recipe.dockerfile}",
+        f"--progress={buildx.progress}",
+        f"--tag={spec.tag}",
+        f"--iidfile={scratch / 'image-id'}",
+        "--load",
+        "--provenance=false",
+        f"--build-arg=BASE_IMAGE={spec.base_image}",
+        f"--build-arg=TORCH_BUILD={spec.torch_build}",
+        f"--build-arg=MODEL_ID={spec.model.id}",
+        f"--build-context=weights={scratch / 'weights'}",
+        *(f"--label={name}={value}" for name, value in _labels(spec, lock).items()),
+        f"--secret=id=installer,env={_SETTINGS}",
+    ]
+    if spec.packages.ca_bundle:
+        _place_authorities(spec.packages.ca_bundle, scratch / "ca")
+        options.append(f"--secret=id=ca,src={scratch / 'ca'}")
+    if spec.packages.wheels:
+        place_wheels(spec.packages.wheels, scratch / "wheels")
+        options.append(f"--build-context=wheels={scratch / 'wheels'}")
+    if needs_host_network(spec.packages):
+        options.append("--network=host")
+    return [buildx.docker, "buildx", "build", *options, str(recipe.context)]
+
+
+def _labels(spec: ImageSpec, lock: Path) -> dict[str, str]:
+    """What only we know of the image; the Dockerfile adds what it knows itself."""
+    return {
+        "org.opencontainers.image.version": __version__,
+        "i2v-setup.model": spec.model.id,
+        "i2v-setup.model.digest": f"sha256:{spec.model.digest}",
+        "i2v-setup.model.licence": spec.model.licence,
+        "i2v-setup.lock": spec.torch_build,
+        "i2v-setup.lock.digest": f"sha256:{hashlib.sha256(lock.read_bytes()).hexdigest()}",
+    }
+
+
+def _place_authorities(bundle: Path, target: Path) -> None:
+    try:
+        shutil.copyfile(bundle, target)
+    except OSError as error:
+        raise ImageError(f"cannot read the CA bundle {bundle}: {error.strerror}", "check SSL_CERT_FILE") from error
+
+
+def _run(arguments: list[str], settings: str, progress: Progress, timeout: float | None) -> None:
+    """Run a build to its end, or end it with us."""
+    with _process(arguments, os.environ | {_SETTINGS: settings}) as process, _deadline(process, timeout) as passed:
+        assert process.stdout
+        for line in process.stdout:
+            progress.feed(line)
+        code = process.wait()
+    if code == 0:
+        return
+    if passed.is_set():
+        raise ImageError(f"the build was given up after {timeout:.0f} s", "build again: what was built is kept")
+    raise explain(progress.failure())
+
+
+@contextmanager
+def _deadline(process: subprocess.Popen[str], seconds: float | None) -> Iterator[threading.Event]:
+    """Ends the process after `seconds`, if it still runs; the event tells that it did."""
+    passed = threading.Event()
+
+    def give_up() -> None:
+        passed.set()
+        _end(process)
+
+    timer = threading.Timer(seconds or 0, give_up)
+    if seconds:
+        timer.start()
+    try:
+        yield passed
+    finally:
+        timer.cancel()
+
+
+@contextmanager
+def _process(arguments: list[str], environment: Mapping[str, str]) -> Iterator[subprocess.Popen[str]]:
+    """A process in a session of its own, so that Ctrl-C reaches us alone and we end all of it."""
+    with subprocess.Popen(
+        arguments,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+        errors="replace",
+        start_new_session=True,
+    ) as process:
+        try:
+            yield process
+        finally:
+            _end(process)
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """Interrupt what still runs, and kill what does not heed that."""
+    for number, patience in ((signal.SIGINT, _STOP_SECONDS), (signal.SIGKILL, None)):
+        if process.poll() is not None:
+            return
+        with suppress(ProcessLookupError, subprocess.TimeoutExpired):
+            os.killpg(process.pid, number)
+            process.wait(patience)

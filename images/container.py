@@ -1,0 +1,190 @@
+"""Starts an image's server in a container, and stops it.
+
+The container is published on this machine's loopback only, may write nothing but its data volume and /tmp, and has
+no privileges. What it serves, and whether its model is ready, its HTTP API says; nothing of that is known here.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from docker.errors import APIError, NotFound
+from docker.types import DeviceRequest, LogConfig
+
+from images.engine import Engine, engine_errors
+from images.errors import ImageError
+
+if TYPE_CHECKING:
+    from docker.models.containers import Container as DockerContainer
+
+LABEL = "i2v-setup.container"
+_SERVER_PORT = "8000/tcp"
+_LOOPBACK = "127.0.0.1"
+_TMP_BYTES = 1 << 30
+_SHM_BYTES = 1 << 30  # torch passes tensors between processes through it
+_MEMORY_SHARE = 0.9  # of the engine's machine: better this container is killed than something else
+_PROCESSES = 4096
+_GRACE_SECONDS = 15
+_SHOWN_LINES = 5
+_PORT_TAKEN = ("already allocated", "address already in use", "ports are not available")
+_NOT_IN_NAMES = re.compile(r"[^a-zA-Z0-9_.-]+")
+_NO_GPU_HINT = (
+    "install the NVIDIA Container Toolkit, then: sudo nvidia-ctk runtime configure --runtime=docker "
+    "&& sudo systemctl restart docker"
+)
+
+
+class Container:
+    """A server in a container. `stop` it, or use it in a `with`."""
+
+    def __init__(self, container: DockerContainer, url: str) -> None:
+        self._container = container
+        self.name = container.name or ""
+        self.url = url
+
+    def __enter__(self) -> Container:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def check(self) -> None:
+        """Raise `ImageError` with the container's last words if it has ended."""
+        with engine_errors(f"look at the container {self.name}"):
+            self._container.reload()
+        state = self._container.attrs["State"]
+        if state["Status"] not in ("exited", "dead"):
+            return
+        if state.get("OOMKilled"):
+            raise ImageError(
+                f"the container {self.name} was killed for want of memory", "free memory, or a smaller model"
+            )
+        raise _last_words(self.name, state["ExitCode"], self.logs())
+
+    def wait(self) -> int:
+        """Wait for the container to end by itself; its exit code."""
+        with engine_errors(f"wait for the container {self.name}"):
+            return int(self._container.wait(timeout=None)["StatusCode"])
+
+    def logs(self, tail: int = 100) -> str:
+        """The last lines that the container wrote."""
+        with engine_errors(f"read the logs of {self.name}"):
+            return self._container.logs(tail=tail).decode(errors="replace")
+
+    def stop(self) -> None:
+        """End the server and remove the container; its data volume stays. Does nothing the second time."""
+        with engine_errors(f"stop the container {self.name}"):
+            try:
+                self._container.stop(timeout=_GRACE_SECONDS)
+                self._container.remove(force=True)
+            except NotFound:
+                pass
+
+
+def start(
+    engine: Engine, tag: str, port: int | None = None, gpus: str | None = None, name: str | None = None
+) -> Container:
+    """Start the image's server, published on 127.0.0.1 only.
+
+    Jobs and videos are kept in the volume `<name>-data` for the next container of that name.
+
+    Args:
+        engine: Where to start it.
+        tag: The image.
+        port: The port on this machine; None lets the engine choose a free one.
+        gpus: "all", or GPU numbers or ids separated by commas; None for no GPU.
+        name: The container's name; None makes one of the tag. One of that name that has ended is replaced.
+
+    Raises:
+        ImageError: No such image, the port or name is taken, or no GPUs can be given.
+    """
+    name = name or _NOT_IN_NAMES.sub("-", tag)
+    engine.image(tag)
+    info = engine.info()
+    if gpus and not info.nvidia:
+        raise ImageError("this Docker engine cannot give GPUs to containers", _NO_GPU_HINT)
+    _remove_ended(engine, name)
+    with engine_errors(f"create the container {name}"):
+        try:
+            engine.client.volumes.create(_volume(name), labels={LABEL: name})
+            container = engine.client.containers.create(tag, **_options(name, port, gpus, info.memory))
+        except APIError as error:
+            raise _explain(error, name, port) from error
+    try:
+        with engine_errors(f"start {tag}"):
+            try:
+                container.start()
+            except APIError as error:
+                raise _explain(error, name, port) from error
+            container.reload()
+        bindings = container.ports.get(_SERVER_PORT)
+        started = Container(container, f"http://{_LOOPBACK}:{bindings[0]['HostPort'] if bindings else port}")
+        started.check()
+    except BaseException:
+        container.remove(force=True)
+        raise
+    return started
+
+
+def _options(name: str, port: int | None, gpus: str | None, memory: int) -> dict[str, Any]:
+    """How docker-py is told to run the server: as little as it needs."""
+    limit = int(memory * _MEMORY_SHARE) or None
+    return {
+        "name": name,
+        "labels": {LABEL: name},
+        # It listens on all of its own interfaces; that this machine's loopback is the only way there lets it
+        # do without an API key.
+        "command": ["--published-on", _LOOPBACK],
+        "ports": {_SERVER_PORT: (_LOOPBACK, port)},
+        "volumes": {_volume(name): {"bind": "/data", "mode": "rw"}},
+        "read_only": True,
+        "tmpfs": {"/tmp": f"rw,nosuid,nodev,size={_TMP_BYTES},mode=1777"},  # noqa: S108 - the container's own
+        "cap_drop": ["ALL"],
+        "security_opt": ["no-new-privileges:true"],
+        "pids_limit": _PROCESSES,
+        "shm_size": _SHM_BYTES,
+        "mem_limit": limit,
+        "memswap_limit": limit,
+        "log_config": LogConfig(type=LogConfig.types.JSON, config={"max-size": "10m", "max-file": "3"}),
+        "device_requests": [_device_request(gpus)] if gpus else None,
+        "use_config_proxy": False,  # it needs no network, and a proxy's password would be plain to see
+    }
+
+
+def _volume(name: str) -> str:
+    return f"{name}-data"
+
+
+def _device_request(gpus: str) -> DeviceRequest:
+    if gpus == "all":
+        return DeviceRequest(count=-1, capabilities=[["gpu"]])
+    return DeviceRequest(device_ids=gpus.split(","), capabilities=[["gpu"]])
+
+
+def _remove_ended(engine: Engine, name: str) -> None:
+    """Make way for a new container where ours of that name has ended without being removed."""
+    with engine_errors(f"look for the container {name}"):
+        for old in engine.client.containers.list(all=True, filters={"name": f"^/{name}$", "label": LABEL}):
+            if old.status in ("created", "exited", "dead"):
+                old.remove()
+
+
+def _explain(error: APIError, name: str, port: int | None) -> ImageError:
+    text = str(error.explanation or error)
+    if any(sign in text for sign in _PORT_TAKEN):
+        return ImageError(f"port {port} on {_LOOPBACK} is taken", "choose another one: --port N")
+    if "is already in use by container" in text:
+        return ImageError(f"a container named {name} is there already", f"stop it: docker rm --force {name}")
+    if "could not select device driver" in text:
+        return ImageError("this Docker engine cannot give GPUs to containers", _NO_GPU_HINT)
+    return ImageError(f"the container cannot start: {text}", "see the engine's own log")
+
+
+def _last_words(name: str, code: int, logs: str) -> ImageError:
+    """The error for a container that has ended: the server's own message, or else the last lines of its log."""
+    lines = [line for line in logs.splitlines() if line.strip()]
+    said = next((line for line in reversed(lines) if line.startswith("error: ")), "")
+    hint = next((line for line in reversed(lines) if line.startswith("hint: ")), "")
+    reason = said.removeprefix("error: ") or "\n".join(lines[-_SHOWN_LINES:]) or "it wrote nothing"
+    return ImageError(f"the container {name} ended with exit code {code}: {reason}", hint.removeprefix("hint: "))

@@ -1,0 +1,204 @@
+"""The Docker engine: whether one answers, what it can do, what it has, and the docker command's buildx.
+
+Loading docker-py takes its time: import this where it is used, not at a program's start.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import docker
+import requests
+from docker.context import ContextAPI
+from docker.errors import APIError, DockerException, ImageNotFound
+from docker.utils import kwargs_from_env
+
+from images.errors import EngineUnavailable, ImageError
+
+_OLDEST_ENGINE = 23  # the first whose BuildKit reads here-documents in a Dockerfile
+_OLDEST_RAWJSON = (0, 13)
+_API_SECONDS = 30
+_START_HINT = "start Docker (sudo systemctl start docker, or Docker Desktop), or install it: https://docs.docker.com/engine/install/"
+
+
+@dataclass(frozen=True)
+class Buildx:
+    """The docker command's build plugin."""
+
+    docker: str
+    version: tuple[int, int]
+
+    @property
+    def progress(self) -> str:
+        """The most telling `--progress` that this version knows."""
+        return "rawjson" if self.version >= _OLDEST_RAWJSON else "plain"
+
+
+@dataclass(frozen=True)
+class EngineInfo:
+    """An engine, in facts. `memory` is in bytes; `store` is "containerd" or the name of a storage driver."""
+
+    version: str
+    store: str
+    memory: int
+    nvidia: bool
+
+    @property
+    def major(self) -> int:
+        """Docker's major version, 0 if it has none (a development build)."""
+        match = re.match(r"\d+", self.version)
+        return int(match[0]) if match else 0
+
+
+@dataclass(frozen=True)
+class Image:
+    """An image that the engine has. `size` is in bytes."""
+
+    id: str
+    size: int
+    labels: Mapping[str, str]
+
+
+class Engine:
+    """A connection to the engine that the docker command would use. Close it, or use it in a `with`."""
+
+    def __init__(self, client: docker.DockerClient) -> None:
+        self.client = client
+
+    def __enter__(self) -> Engine:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the engine's socket."""
+        self.client.close()
+
+    def info(self) -> EngineInfo:
+        """What the engine is and can do."""
+        with engine_errors("ask the engine what it is"):
+            info: dict[str, Any] = self.client.info()
+        snapshotter = any("io.containerd.snapshotter" in value for _, value in info.get("DriverStatus") or ())
+        return EngineInfo(
+            version=info.get("ServerVersion", ""),
+            store="containerd" if snapshotter else info.get("Driver", ""),
+            memory=info.get("MemTotal", 0),
+            nvidia=_has_nvidia(info),
+        )
+
+    def image(self, reference: str) -> Image:
+        """An image by tag or id.
+
+        Raises:
+            ImageError: The engine has none of that name.
+        """
+        with engine_errors(f"look up the image {reference}"):
+            try:
+                image = self.client.images.get(reference)
+            except ImageNotFound:
+                hint = f"build it: i2v-setup build-image --tag {reference}"
+                raise ImageError(f"the engine has no image {reference}", hint) from None
+        return Image(image.id or "", image.attrs["Size"], image.labels)
+
+
+def connect() -> Engine:
+    """The engine that the docker command would use: `DOCKER_HOST`, or else the current context's.
+
+    Raises:
+        EngineUnavailable: None answers, or it lets us not in.
+    """
+    address, tls = _address()
+    try:
+        _knock(address)
+        client = docker.DockerClient(base_url=address, tls=tls, timeout=_API_SECONDS)
+    except (DockerException, requests.RequestException, OSError) as error:
+        raise _unavailable(address, error) from error
+    return Engine(client)
+
+
+def find_buildx() -> Buildx:
+    """The docker command with its build plugin.
+
+    Raises:
+        ImageError: Either is missing.
+    """
+    command = shutil.which("docker")
+    if not command:
+        raise ImageError(
+            "the docker command is not on the PATH", "install Docker's command line with its buildx plugin"
+        )
+    asked = subprocess.run([command, "buildx", "version"], capture_output=True, text=True, check=False)
+    match = re.search(r"\bv?(\d+)\.(\d+)\.\d+", asked.stdout)
+    if asked.returncode != 0 or not match:
+        raise ImageError(
+            "the docker command has no buildx plugin", "install it: the package docker-buildx-plugin or docker-buildx"
+        )
+    return Buildx(command, (int(match[1]), int(match[2])))
+
+
+def check_age(info: EngineInfo) -> None:
+    """Raise `ImageError` if the engine is too old to build our Dockerfile."""
+    if 0 < info.major < _OLDEST_ENGINE:
+        raise ImageError(f"Docker {info.version} is too old", f"install Docker {_OLDEST_ENGINE} or newer")
+
+
+@contextmanager
+def engine_errors(doing: str) -> Iterator[None]:
+    """Turns what docker-py raises into `ImageError`, so that callers see one family."""
+    try:
+        yield
+    except APIError as error:
+        raise ImageError(f"could not {doing}: {error.explanation or error}") from error
+    except (DockerException, requests.RequestException) as error:
+        raise EngineUnavailable(f"could not {doing}: the engine does not answer ({error})", _START_HINT) from error
+
+
+def _address() -> tuple[str, Any]:
+    """Where the docker command would find its engine, and the TLS settings for it."""
+    if os.environ.get("DOCKER_HOST"):
+        try:
+            settings = kwargs_from_env()
+        except DockerException as error:
+            raise EngineUnavailable(f"DOCKER_HOST or its TLS settings are of no use: {error}", _START_HINT) from error
+        return settings["base_url"], settings.get("tls", False)
+    name = os.environ.get("DOCKER_CONTEXT")
+    context = ContextAPI.get_context(name)
+    if context is None:
+        raise EngineUnavailable(f"there is no Docker context {name}", "see those there are: docker context ls")
+    return context.Host or "", context.TLSConfig or False
+
+
+def _knock(address: str) -> None:
+    """Raise `OSError` unless something listens at a local socket: docker-py leaks its own when nothing does."""
+    if address.startswith("unix://"):
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.settimeout(_API_SECONDS)
+            probe.connect(address.removeprefix("unix://"))
+
+
+def _unavailable(address: str, error: Exception) -> EngineUnavailable:
+    if isinstance(error, PermissionError):
+        return EngineUnavailable(
+            f"no right to use the Docker engine at {address}",
+            "add yourself to the docker group (sudo usermod -aG docker $USER), then log in again",
+        )
+    return EngineUnavailable(f"no Docker engine answers at {address}", _START_HINT)
+
+
+def _has_nvidia(info: Mapping[str, Any]) -> bool:
+    """Whether containers can be given NVIDIA GPUs: by runtime, device interface or dockerd's own hook."""
+    devices = info.get("DiscoveredDevices") or ()
+    return (
+        "nvidia" in (info.get("Runtimes") or ())
+        or any(str(device.get("ID", "")).startswith("nvidia.com/gpu") for device in devices)
+        or shutil.which("nvidia-container-runtime-hook") is not None
+    )

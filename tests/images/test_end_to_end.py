@@ -1,0 +1,116 @@
+"""The demo model's image: built for real, served, and a video made through its HTTP API."""
+
+import hashlib
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import av
+import pytest
+import requests
+
+from images.build import build
+from images.container import Container, start
+from images.engine import Engine
+from images.inputs import shipped_recipe
+from images.spec import Built, ImageSpec, Packages
+from runtime import __version__
+from runtime.models import model
+
+Answering = Callable[[Container], None]
+
+pytestmark = [pytest.mark.docker, pytest.mark.timeout(600)]
+
+_PHOTO = Path(__file__).parents[2] / "examples" / "temple.jpg"
+_NAME = f"i2v-test-{uuid.uuid4().hex[:12]}"
+
+
+@pytest.fixture(scope="module")
+def built(engine: Engine, base_image: str, packages: Packages) -> Iterator[Built]:
+    demo = model("demo")
+    assert demo.bundled
+    tag = f"{_NAME}:latest"
+    said: list[str] = []
+    yield build(ImageSpec(tag, base_image, "cpu", demo, demo.bundled, packages), said.append)
+    engine.client.images.remove(tag, force=True)
+
+
+@pytest.fixture(scope="module")
+def served(engine: Engine, built: Built, answering: Answering) -> Iterator[Container]:
+    with start(engine, f"{_NAME}:latest", name=_NAME) as container:
+        answering(container)
+        yield container
+    engine.client.volumes.get(f"{_NAME}-data").remove()
+
+
+def _poll(url: str, container: Container, key: str, values: tuple[object, ...]) -> dict[str, Any]:
+    """The document at `url`, once its `key` is one of `values`; the container has to live till then."""
+    while True:
+        document = requests.get(url, timeout=30).json()
+        if document[key] in values:
+            return dict(document)
+        container.check()
+        time.sleep(0.2)
+
+
+def test_the_image_says_what_it_is_and_runs_as_nobody(engine: Engine, built: Built, base_image: str) -> None:
+    config = engine.client.images.get(built.image_id).attrs["Config"]
+    lock = shipped_recipe().lock("cpu").read_bytes()
+    assert config["Labels"] == {
+        "org.opencontainers.image.title": "i2v-setup runtime",
+        "org.opencontainers.image.description": "An image-to-video server with its model",
+        "org.opencontainers.image.licenses": "Apache-2.0",
+        "org.opencontainers.image.version": __version__,
+        "org.opencontainers.image.base.name": base_image,
+        "i2v-setup.model": "demo",
+        "i2v-setup.model.digest": f"sha256:{model('demo').digest}",
+        "i2v-setup.model.licence": model("demo").licence,
+        "i2v-setup.lock": "cpu",
+        "i2v-setup.lock.digest": f"sha256:{hashlib.sha256(lock).hexdigest()}",
+    }
+    assert config["User"] == "10001:10001"
+    assert set(config["ExposedPorts"]) == {"8000/tcp"}
+    assert built.size == engine.image(built.image_id).size > 0
+
+
+def test_no_build_tools_or_caches_are_left(engine: Engine, built: Built) -> None:
+    look = "ls -A /opt /root /run/secrets /locks /wheels 2>/dev/null; ls /opt/venv/bin"
+    listing = engine.client.containers.run(built.image_id, ["-c", look], entrypoint="sh", user="0", remove=True)
+    listed = listing.decode().split()
+    assert "venv" in listed
+    assert not {"uv", "pip", ".cache", "installer", "ca", "packages.txt"} & set(listed)
+
+
+def test_a_video_is_made_through_the_http_api(served: Container) -> None:
+    _poll(f"{served.url}/ready", served, "ready", (True,))
+    options = {"prompt": "a slow turn", "size": "128x64", "num_frames": "4", "num_inference_steps": "2", "seed": "7"}
+    with _PHOTO.open("rb") as photo:
+        answer = requests.post(
+            f"{served.url}/v1/videos", data=options, files={"input_reference": ("photo.jpg", photo)}, timeout=30
+        )
+    assert answer.ok, answer.text
+    job = _poll(f"{served.url}/v1/videos/{answer.json()['id']}", served, "status", ("completed", "failed"))
+    assert job["status"] == "completed", job
+    content = requests.get(f"{served.url}/v1/videos/{job['id']}/content", timeout=30).content
+    with av.open(BytesIO(content)) as video:
+        frames = list(video.decode(video=0))
+    assert [(frame.width, frame.height) for frame in frames] == [(128, 64)] * 4
+
+
+def test_its_health_check_passes(engine: Engine, served: Container, built: Built) -> None:
+    command = engine.client.images.get(built.image_id).attrs["Config"]["Healthcheck"]["Test"]
+    assert command[0] == "CMD"
+    # Beside the server rather than by exec: raises if it ends badly.
+    engine.client.containers.run(
+        built.image_id, command[2:], entrypoint=command[1], network_mode=f"container:{_NAME}", remove=True
+    )
+
+
+def test_it_stops_cleanly(engine: Engine, served: Container) -> None:
+    with closing(engine.client.events(decode=True, filters={"container": _NAME, "event": "die"})) as events:
+        served.stop()
+        assert next(events)["Actor"]["Attributes"]["exitCode"] == "0"

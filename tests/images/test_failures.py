@@ -1,0 +1,51 @@
+import pytest
+
+from images.failures import explain
+from images.progress import Failure
+
+_ENDED = 'process "/bin/sh -c set -eu" did not complete successfully: exit code: 1'
+
+
+@pytest.mark.parametrize(
+    ("step", "lines", "message", "hint"),
+    [
+        (
+            "[internal] load metadata for docker.io/library/nosuch:1",
+            ("pull access denied, repository does not exist or may require authorization",),
+            "base image cannot be had: pull access denied",
+            "registry mirror",
+        ),
+        (
+            "[packages 1/1] RUN",
+            ("OSError: [Errno 28] No space left on device", _ENDED),
+            "no space left for the image: OSError",
+            "docker system df",
+        ),
+        (
+            "[packages 1/1] RUN",
+            ("error: Failed to fetch: `https://i.example/`", "  Caused by: dns error", _ENDED),
+            "cannot be reached from inside the build: Caused by: dns error",
+            "proxy",
+        ),
+        (
+            "[packages 1/1] RUN",
+            ("  Caused by: invalid peer certificate: UnknownIssuer", _ENDED),
+            "certificate is not trusted",
+            "SSL_CERT_FILE",
+        ),
+        ("[packages 1/1] RUN", ("ERROR: HTTP error 403 while getting x", _ENDED), "refuses us", "password"),
+        ("[packages 1/1] RUN", ("error: Hash mismatch for `a==1`", _ENDED), "not the one that the lock", "mirror"),
+        ("[packages 1/1] RUN", ("ERROR: No matching distribution found for uv==1", _ENDED), "lacks a version", "stale"),
+        ("[packages 1/1] RUN", ("/bin/sh: 1: python3: not found", _ENDED), "has no Python", "python3"),
+        ("", ('ERROR: invalid tag "A B": repository name must be lowercase',), "cannot be named", "NAME:TAG"),
+        ("[app 2/2] RUN", (_ENDED.replace("code: 1", "code: 137"),), "killed", "memory"),
+        ("", ("ERROR: Cannot connect to the Docker daemon at unix:///x",), "stopped answering", "docker info"),
+        ("[app 1/2] COPY x", ('"/x": not found',), 'failed at [app 1/2] COPY x: "/x": not found', "above"),
+        ("", (), "it said nothing", "above"),
+    ],
+)
+def test_a_known_cause_gets_its_sentence_and_hint(step: str, lines: tuple[str, ...], message: str, hint: str) -> None:
+    error = explain(Failure(step, lines))
+    assert message in str(error)
+    assert hint in error.hint
+    assert "\n" not in str(error)
