@@ -30,19 +30,24 @@ FROM ${BASE_IMAGE} AS base
 # uv comes by hash through a throwaway environment's pip, the packages by hash through uv.
 # All that the step needs is mounted, so its layer is the environment and nothing else.
 FROM base AS packages
+ARG TORCH_BUILD=cpu
 RUN --mount=type=secret,id=installer \
     --mount=type=secret,id=ca \
     --mount=type=bind,from=locks,target=/locks \
     --mount=type=bind,from=wheels,target=/wheels \
-    --mount=type=cache,id=i2v-packages,target=/root/.cache \
+    --mount=type=cache,id=i2v-packages,target=/cache \
     --mount=type=tmpfs,target=/opt/uv <<EOT
     set -eu
-    export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1 UV_LINK_MODE=copy UV_NO_PROGRESS=1
+    export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1 PIP_CACHE_DIR=/cache/pip
+    export UV_CACHE_DIR=/cache/uv UV_LINK_MODE=copy UV_NO_PROGRESS=1
     if [ -e /run/secrets/ca ]; then
         export PIP_CERT=/run/secrets/ca SSL_CERT_FILE=/run/secrets/ca
     fi
     if [ -e /run/secrets/installer ]; then
         set -a; . /run/secrets/installer; set +a
+    elif [ ${TORCH_BUILD} = cpu ]; then
+        # A plain build: PyPI has no CPU build of torch. Any index may serve any package, since the hashes decide.
+        export UV_INDEX=https://download.pytorch.org/whl/cpu UV_INDEX_STRATEGY=unsafe-best-match
     fi
     python3 -m venv /opt/uv
     /opt/uv/bin/python -m pip install --quiet --require-hashes --requirement /locks/uv.txt

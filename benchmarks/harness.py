@@ -1,7 +1,8 @@
 """What all benchmarks share: rows, the machine's name, alternated timing, the table and the JSON document.
 
-A benchmark is `python benchmarks/NAME.py [--quick] [--json FILE]`. Its JSON is `{"machine": {…}, "rows": [{"name", "value",
-"unit", "bar", "holds", "peer"}]}`; `holds` is null where this machine cannot tell.
+A benchmark is `python benchmarks/NAME.py [--quick] [--json FILE]`. Its JSON is
+`{"machine": {…}, "rows": [{"name", "value", "unit", "bar", "holds", "peer"}]}`; `holds` is
+null where this machine cannot tell.
 """
 
 from __future__ import annotations

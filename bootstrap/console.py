@@ -18,7 +18,6 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from rich.table import Table
 from rich.text import Text
 
-
 _FILE_WIDTH = 160  # columns of what goes into a file or a pipe: nobody's window is too narrow for it
 
 

@@ -5,7 +5,6 @@ Of the model only the files of its manifest go in, and only if their bytes are t
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shlex
 import shutil
@@ -14,10 +13,9 @@ from pathlib import Path
 
 from images.errors import ImageError
 from images.spec import Packages
+from mirrors.digest import sha256_of
 from mirrors.urls import is_loopback
 from runtime.models import ModelSpec
-
-_BLOCK = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -70,7 +68,7 @@ def place_model(model: ModelSpec, model_dir: Path, target: Path) -> None:
         hint = f"fetch it again: i2v-setup install --model {model.id}"
         if not source.is_file():
             raise ImageError(f"a file of the model {model.id} is missing: {source}", hint)
-        if source.stat().st_size != file.size or _sha256(source) != file.sha256:
+        if source.stat().st_size != file.size or sha256_of(source) != file.sha256:
             raise ImageError(f"a file of the model {model.id} is damaged: {source}", hint)
         _place(source, target / file.path)
 
@@ -92,14 +90,6 @@ def needs_host_network(packages: Packages) -> bool:
     proxies = [value for scheme, value in packages.proxies.items() if scheme != "no"]
     urls = (packages.index_url, *packages.extra_index_urls, *proxies)
     return any(is_loopback(url if "://" in url else f"//{url}") for url in urls)
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(_BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _place(source: Path, target: Path) -> None:

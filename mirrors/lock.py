@@ -5,7 +5,6 @@ Reads what `uv pip compile --generate-hashes` and `pip-compile` write. Knows not
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from pathlib import Path
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
 
+from mirrors.digest import sha256_of
 from mirrors.errors import MirrorError
 
 
@@ -38,10 +38,10 @@ def read(path: Path, environment: Mapping[str, str] | None = None) -> tuple[Pin,
         try:
             requirement = Requirement(" ".join(words))
         except InvalidRequirement as error:
-            raise MirrorError(f"{path.name}, line {number}: {error}", "a lock holds lines of the form name==version --hash=sha256:…") from error
+            raise _no_pin(path, number, str(error)) from error
         versions = [spec.version for spec in requirement.specifier if spec.operator == "=="]
         if not versions or not hashes:
-            raise MirrorError(f"{path.name}, line {number}: {requirement.name} has no version or no hash", "make the lock with hashes")
+            raise _no_pin(path, number, f"{requirement.name} has no version or no hash")
         if requirement.marker is None or requirement.marker.evaluate(dict(environment) if environment else None):
             pins.append(Pin(canonicalize_name(requirement.name), versions[0], frozenset(hashes)))
     return tuple(pins)
@@ -58,9 +58,15 @@ def local_wheels(pins: Iterable[Pin], directories: Iterable[Path]) -> dict[Pin, 
             except InvalidWheelFilename:
                 continue
             pin = wanted.get((name, str(version)))
-            if pin is not None and pin not in found and _sha256(wheel) in pin.sha256s:
+            if pin is not None and pin not in found and sha256_of(wheel) in pin.sha256s:
                 found[pin] = wheel
     return found
+
+
+def _no_pin(path: Path, line: int, reason: str) -> MirrorError:
+    return MirrorError(
+        f"{path.name}, line {line}: {reason}", "a lock has lines of the form name==version --hash=sha256:…"
+    )
 
 
 def _logical_lines(text: str) -> Iterable[tuple[int, str]]:
@@ -73,16 +79,3 @@ def _logical_lines(text: str) -> Iterable[tuple[int, str]]:
         if not stripped.endswith("\\"):
             yield number, " ".join(parts)
             parts = []
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _slowly(path)
-
-
-def _slowly(path: Path) -> str:
-    digest = hashlib.sha256()  # Python 3.10 has no file_digest
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

@@ -1,0 +1,63 @@
+"""The errors of this folder that a person can mend, all one family.
+
+    MirrorError
+        UnknownMirror      no such mirror in the catalogue
+        BadMirror          a mirror's URL, or a row of the user's own catalogue, that cannot be used
+        NoMirror           none of the candidates is usable
+        FetchFailed        no source gave the file
+        NoSpace            the disk is full
+        BadConfig          a user's configuration file that cannot be edited
+        Unreachable        one request failed; `Unreachable.reason` is its half of a sentence
+
+Knows nothing of exit codes or terminals.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+
+class MirrorError(Exception):
+    """What happened and why, in one line, and a hint that says what to do."""
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class UnknownMirror(MirrorError):
+    """No mirror of that name."""
+
+
+class BadMirror(MirrorError):
+    """A mirror that cannot be used as it is written."""
+
+
+class NoMirror(MirrorError):
+    """No candidate is usable."""
+
+
+class FetchFailed(MirrorError):
+    """No source gave the bytes."""
+
+
+class NoSpace(MirrorError):
+    """The disk has no room for the bytes."""
+
+
+class BadConfig(MirrorError):
+    """A configuration file that we cannot edit without harm."""
+
+
+class Unreachable(MirrorError):
+    """A request that brought no answer, or one that we must not follow.
+
+    Attributes:
+        reason: the second half of a sentence about the server ("does not answer within 5 s").
+        retry: when another try may help: at once, when nothing better is left, or never.
+    """
+
+    def __init__(self, url: str, reason: str, retry: Literal["now", "later", "never"] = "never") -> None:
+        super().__init__(f"{url} {reason}")
+        self.reason = reason
+        self.retry = retry
