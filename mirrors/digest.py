@@ -10,8 +10,8 @@ _BLOCK = 1 << 20
 
 
 def read_sha256(file: BinaryIO) -> hashlib._Hash:
-    """The digest of what is left of an open file; more bytes may be added to it. (Python 3.10 has no `file_digest`.)"""
-    digest = hashlib.sha256()
+    """The digest of what is left of an open file; more bytes may be added to it."""
+    digest = hashlib.sha256()  # Python 3.10 has no hashlib.file_digest
     while block := file.read(_BLOCK):
         digest.update(block)
     return digest

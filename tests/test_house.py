@@ -17,7 +17,7 @@ from tests.conftest import ROOT
 
 ALLOWED = {
     "bootstrap": ("bootstrap", "mirrors", "images", "runtime.models", "runtime.options"),
-    "images": ("images", "mirrors", "runtime.models"),
+    "images": ("images", "mirrors", "runtime.models", "runtime.__version__"),
     "mirrors": ("mirrors",),
     "runtime": ("runtime",),
 }
