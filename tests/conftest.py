@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -70,3 +71,21 @@ def need(present: bool, what: str) -> None:
     if not present:
         assert os.environ.get("CI") != "true", f"CI must have {what}"
         pytest.skip(f"needs {what}")
+
+
+@contextmanager
+def read_only(directory: Path) -> Iterator[None]:
+    """Nobody may write into the directory: by its mode, or by a mount, since root heeds no modes."""
+    if os.geteuid() != 0:
+        directory.chmod(0o500)
+        try:
+            yield
+        finally:
+            directory.chmod(0o700)
+        return
+    subprocess.run(["mount", "--bind", str(directory), str(directory)], check=True)
+    try:
+        subprocess.run(["mount", "-o", "remount,bind,ro", str(directory)], check=True)
+        yield
+    finally:
+        subprocess.run(["umount", str(directory)], check=True)

@@ -7,10 +7,13 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.metadata import requires
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+import yaml
+from packaging.requirements import Requirement
 from pypi_simple import PYPI_SIMPLE_ENDPOINT
 
 from tests.conftest import ROOT
@@ -66,6 +69,17 @@ def test_locks_hold_names_versions_and_hashes_only() -> None:
         text = lock.read_text(encoding="utf-8")
         assert "://" not in text
         assert "--hash=sha256:" in text
+
+
+def test_environment_yml_has_the_runtimes_dependencies_with_the_same_bounds() -> None:
+    conda_names = {"torch": "pytorch", "prometheus-client": "prometheus_client"}
+    extras = [
+        Requirement(line) for line in requires("i2v-setup") or [] if 'extra == "runtime"' in line.replace("'", '"')
+    ]
+    expected = {conda_names.get(found.name, found.name): found.specifier for found in extras}
+    listed = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))["dependencies"]
+    found = {requirement.name: requirement.specifier for line in listed[1:] for requirement in [Requirement(line)]}
+    assert found == expected
 
 
 def imported(path: Path) -> Iterator[str]:

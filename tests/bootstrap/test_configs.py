@@ -14,6 +14,7 @@ import pytest
 from bootstrap import configs
 from bootstrap.configs import Edit, Undone, apply, recover, undo
 from bootstrap.errors import SetupError
+from tests.conftest import read_only
 
 OLD = b"\xef\xbb\xbf# mine\r\n[global]\r\ntimeout = 5"
 
@@ -162,15 +163,14 @@ def test_a_directory_in_place_of_a_file_is_refused(tmp_path: Path, journal: Path
         apply([Edit(tmp_path / "uv.toml", "x")], journal)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_a_read_only_directory_is_named(config: Path, tmp_path: Path, journal: Path) -> None:
-    journal.mkdir()
-    tmp_path.chmod(0o500)
-    try:
-        with pytest.raises(SetupError, match="is read-only"):
-            apply([Edit(config, "new")], journal)
-    finally:
-        tmp_path.chmod(0o700)
+def test_a_read_only_directory_is_named(tmp_path: Path, journal: Path) -> None:
+    directory = tmp_path / "etc"
+    directory.mkdir()
+    config = directory / "pip.conf"
+    config.write_bytes(OLD)
+    with read_only(directory), pytest.raises(SetupError, match="is read-only"):
+        apply([Edit(config, "new")], journal)
+    assert config.read_bytes() == OLD
 
 
 def test_a_failure_in_the_middle_takes_all_back(config: Path, journal: Path) -> None:
