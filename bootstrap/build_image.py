@@ -9,7 +9,6 @@ from bootstrap import machine, plan, report, torch_builds, weights
 from bootstrap.console import Console
 from bootstrap.machine import Machine
 from bootstrap.packages import PackageSources
-from bootstrap.plan import Python
 from bootstrap.report import Deployment, Recorder, Timing
 from bootstrap.sourcing import ca_bundle, choose_sources, http_settings
 from bootstrap.state import Home
@@ -22,7 +21,7 @@ from mirrors.lock import Pin
 from runtime import models
 
 BASE_IMAGE = "python:3.11-slim-bookworm"
-_PYTHON = Python("3.11", "")  # the base image's
+_PYTHON = "3.11"  # the base image's
 
 
 @dataclass(frozen=True)
@@ -60,13 +59,12 @@ def prepare(request: Request, home: Home, console: Console) -> Prepared:
         here = machine.detect()
     torch = torch_builds.pick(here) if request.torch == "auto" else Pick(torch_builds.find(request.torch), "as asked")
     http = http_settings(here.pip)
-    pins = plan.pins(torch.build, _PYTHON)
     with console.working("choose a mirror"), recorder.phase("choose", "choose a mirror") as measured:
-        chosen = choose_sources(request.mirror, here, torch.build, pins, http, home.user_mirrors)
+        chosen = choose_sources(request.mirror, here, torch.build, _PYTHON, http, home.user_mirrors)
         measured.source = chosen.sources.name
     recorder.facts.update(torch=torch.build.id, mirror=chosen.sources.name)
     base = request.base_image or BASE_IMAGE
-    packages = _packages(chosen.sources, here, pins, http)
+    packages = _packages(chosen.sources, here, plan.pins(torch.build, _PYTHON), http)
     spec = ImageSpec(tag, base, torch.build.id, model, weights.directory(home, model), packages)
     return Prepared(spec, images.plan(spec), http, recorder)
 
@@ -97,7 +95,7 @@ def _packages(sources: PackageSources, here: Machine, pins: tuple[Pin, ...], htt
     return Packages(
         index_url=sources.index_url,
         extra_index_urls=tuple(url for url in sources.extra_index_urls if not url.startswith("file:")),
-        wheels=tuple(lock.local_wheels(pins, here.pip.find_link_directories()).values()),
+        wheels=tuple(lock.local_wheels(pins, here.pip.find_link_directories(), _PYTHON).values()),
         ca_bundle=ca_bundle(here.pip),
         proxies=http.proxies or getproxies(),
     )

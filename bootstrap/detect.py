@@ -34,7 +34,7 @@ def detect(home: Home, *, offline: bool, console: Console) -> Detected:
     if offline:
         return Detected(here, (), None, advice, "not measured (--offline)")
     build = advice.torch.build
-    pins = plan.pins(build, plan.Python(build.pythons[0], ""))
+    pins = plan.pins(build, build.pythons[0])
     with console.working("measure the mirrors"):
         candidates = sourcing.candidates("auto", here.pip, home.user_mirrors)
         measurements = sourcing.measure(candidates, pins, sourcing.http_settings(here.pip))

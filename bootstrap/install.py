@@ -65,8 +65,7 @@ def prepare(request: Request, home: Home, console: Console) -> Prepared:
     sources = None
     if not generations.of(home, torch.build, python.version).complete:
         with console.working("choose a mirror"), recorder.phase("choose", "choose a mirror") as measured:
-            pins = plan.pins(torch.build, python)
-            chosen = choose_sources(request.mirror, here, torch.build, pins, http, home.user_mirrors)
+            chosen = choose_sources(request.mirror, here, torch.build, python.version, http, home.user_mirrors)
             sources, measured.source = chosen.sources, chosen.sources.name
         recorder.facts["mirror"] = sources.name
     warnings = [f"{torch.reason}: the CPU build is used, which is very slow"] if torch.loud else []

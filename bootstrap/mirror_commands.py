@@ -44,7 +44,7 @@ def use(home: Home, which: str, scope: str, *, dry_run: bool, console: Console) 
         BadConfig, SetupError: a file cannot be edited, or nothing is installed. Nothing is written then.
     """
     here = machine.detect()
-    pins = plan.pins(recommend.recommend(here).torch.build, plan.Python("3.11", ""))
+    pins = plan.pins(recommend.recommend(here).torch.build, "3.11")
     with console.working("measure"):
         candidates = sourcing.candidates(which, here.pip, home.user_mirrors)
         measurements = sourcing.measure(candidates, pins, sourcing.http_settings(here.pip))

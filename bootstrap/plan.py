@@ -92,22 +92,30 @@ class Plan:
 
 
 def python_for(machine: Machine, build: TorchBuild) -> Python:
-    """The Python of the environment: the one that runs us, where the lock has it, else the newest that the lock has.
+    """The Python of the environment: the one that runs us, or else the newest that the lock has.
+
+    Somebody who keeps torch's wheels in a local directory gets a Python that those are for.
 
     Raises:
         SetupError: the lock of this build is not made for this kind of machine.
     """
     if build.id == "cpu" and (machine.system, machine.arch) != ("Linux", "x86_64"):
         raise SetupError(f"there is no CPU lock for {machine.system} on {machine.arch} yet", "use Linux on x86_64")
-    version = ".".join(machine.python.split(".")[:2])
-    if version in build.pythons:
-        return Python(version, sys.executable)
-    return Python(build.pythons[-1], build.pythons[-1])
+    ours = ".".join(machine.python.split(".")[:2])
+    preferred = sorted(build.pythons, key=lambda version: (version == ours, build.pythons.index(version)), reverse=True)
+    local = (version for version in preferred if _has_torch(machine, build, version))
+    version = next(local, preferred[0])
+    return Python(version, sys.executable if version == ours else version)
 
 
-def pins(build: TorchBuild, python: Python) -> tuple[lock.Pin, ...]:
-    """The lock's pins for that Python on this machine."""
-    environment = {"python_version": python.version, "python_full_version": f"{python.version}.0"}
+def _has_torch(machine: Machine, build: TorchBuild, version: str) -> bool:
+    torch = [pin for pin in pins(build, version) if pin.name == "torch"]
+    return bool(lock.local_wheels(torch, machine.pip.find_link_directories(), version))
+
+
+def pins(build: TorchBuild, python: str) -> tuple[lock.Pin, ...]:
+    """The lock's pins for that Python version on this machine."""
+    environment = {"python_version": python, "python_full_version": f"{python}.0"}
     return lock.read(generations.lock_of(build), environment)
 
 
@@ -145,7 +153,7 @@ def _environment_steps(
 ) -> list[Step]:
     files = tuple(sources.config_files().items())
     named = ", ".join(name for name, _ in files)
-    packages = f"{len(pins(build, python))} packages from {sources.label}: {build.title}, hash-locked"
+    packages = f"{len(pins(build, python.version))} packages from {sources.label}: {build.title}, hash-locked"
     return [
         CreateEnvironment(
             "environment", "create environment", f"{generation.path} (Python {python.version})", python.request

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bootstrap import packages
+from bootstrap import packages, plan
 from bootstrap.errors import SetupError
 from bootstrap.machine import Machine
 from bootstrap.packages import PackageSources
@@ -70,18 +70,19 @@ def measure(mirrors: Sequence[Mirror], pins: Sequence[Pin], http: HttpSettings) 
 
 
 def choose_sources(
-    mirror: str, machine: Machine, build: TorchBuild, pins: Sequence[Pin], http: HttpSettings, own: Path
+    mirror: str, machine: Machine, build: TorchBuild, python: str, http: HttpSettings, own: Path
 ) -> Sourcing:
-    """The package sources for a build's lock.
+    """The package sources for a build's lock and a Python version.
 
     Raises:
         UnknownMirror, BadMirror: see `candidates`. NoMirror: none can serve the lock; says why for each.
     """
     if machine.pip.no_index:
         raise SetupError("pip's settings say no-index", "an environment from local wheels only is not built yet")
+    pins = plan.pins(build, python)
     index = choose.choose(measure(candidates(mirror, machine.pip, own), pins, http), build.index_bytes)
     torch = None
-    if build.torch_bytes and not lock.local_wheels(_named(pins, "torch"), machine.pip.find_link_directories()):
+    if build.torch_bytes and not lock.local_wheels(_named(pins, "torch"), machine.pip.find_link_directories(), python):
         known = [catalogue.with_variant(row, build.id) for row in catalogue.mirrors("pytorch", own)]
         torch = choose.choose(probe.measure(known, _wanted(pins, "torch"), http), build.torch_bytes)
     sources = packages.sources(machine.pip, index.mirror, torch.mirror if torch else None, _conda_channel(index, own))

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from packaging.requirements import InvalidRequirement, Requirement
+from packaging.tags import Tag
 from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
 
 from mirrors.digest import sha256_of
@@ -47,20 +48,30 @@ def read(path: Path, environment: Mapping[str, str] | None = None) -> tuple[Pin,
     return tuple(pins)
 
 
-def local_wheels(pins: Iterable[Pin], directories: Iterable[Path]) -> dict[Pin, Path]:
-    """Which pins lie as wheels in local directories: right name, right version, and one of the right sha256."""
+def local_wheels(pins: Iterable[Pin], directories: Iterable[Path], python: str) -> dict[Pin, Path]:
+    """Which pins lie as wheels in local directories: name, version, sha256 right, and made for that Python ("3.11")."""
     wanted = {(pin.name, pin.version): pin for pin in pins}
     found: dict[Pin, Path] = {}
     for directory in directories:
         for wheel in sorted(directory.glob("*.whl")):
             try:
-                name, version, _, _ = parse_wheel_filename(wheel.name)
+                name, version, _, tags = parse_wheel_filename(wheel.name)
             except InvalidWheelFilename:
                 continue
             pin = wanted.get((name, str(version)))
-            if pin is not None and pin not in found and sha256_of(wheel) in pin.sha256s:
+            if pin is not None and pin not in found and _fits(tags, python) and sha256_of(wheel) in pin.sha256s:
                 found[pin] = wheel
     return found
+
+
+def _fits(tags: Iterable[Tag], python: str) -> bool:
+    """Whether one of a wheel's tags is for that Python: its own, any Python 3, or the stable ABI of an older one."""
+    minor = int(python.partition(".")[2])
+    stable = {f"cp3{older}" for older in range(2, minor + 1)}
+    return any(
+        tag.interpreter in {f"cp3{minor}", f"py3{minor}", "py3"} or (tag.abi == "abi3" and tag.interpreter in stable)
+        for tag in tags
+    )
 
 
 def _no_pin(path: Path, line: int, reason: str) -> MirrorError:

@@ -18,7 +18,16 @@ from runtime.quiet import hush
 hush()
 
 import torch  # noqa: E402 - the libraries read their settings at import
-from diffusers import AutoencoderKL, DDIMScheduler, I2VGenXLPipeline, I2VGenXLUNet  # noqa: E402
+from diffusers import (  # noqa: E402
+    AutoencoderKL,
+    AutoencoderKLTemporalDecoder,
+    DDIMScheduler,
+    EulerDiscreteScheduler,
+    I2VGenXLPipeline,
+    I2VGenXLUNet,
+    StableVideoDiffusionPipeline,
+    UNetSpatioTemporalConditionModel,
+)
 from transformers import (  # noqa: E402
     CLIPImageProcessor,
     CLIPTextConfig,
@@ -96,8 +105,48 @@ def _build_i2vgen_xl() -> Any:
     )
 
 
+def _build_svd() -> Any:
+    """The parts of Stable Video Diffusion, two levels deep."""
+    unet = UNetSpatioTemporalConditionModel(
+        sample_size=32,
+        block_out_channels=(32, 32),
+        down_block_types=("CrossAttnDownBlockSpatioTemporal", "DownBlockSpatioTemporal"),
+        up_block_types=("UpBlockSpatioTemporal", "CrossAttnUpBlockSpatioTemporal"),
+        layers_per_block=1,
+        cross_attention_dim=WIDTH,
+        num_attention_heads=4,
+        addition_time_embed_dim=8,
+        projection_class_embeddings_input_dim=24,
+    )
+    vae = AutoencoderKLTemporalDecoder(
+        block_out_channels=(32, 32, 32, 32),
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        layers_per_block=1,
+        latent_channels=4,
+    )
+    scheduler = EulerDiscreteScheduler(
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        prediction_type="v_prediction",
+        sigma_max=700.0,
+        sigma_min=0.002,
+        steps_offset=1,
+        timestep_spacing="leading",
+        timestep_type="continuous",
+        use_karras_sigmas=True,
+    )
+    return StableVideoDiffusionPipeline(
+        vae=vae,
+        image_encoder=_image_encoder(),
+        unet=unet,
+        scheduler=scheduler,
+        feature_extractor=CLIPImageProcessor(crop_size=224, size=224),
+    )
+
+
 #: The families that can be built small, and the model that is bundled.
-BUILDERS: Mapping[str, Callable[[], Any]] = {"demo": _build_i2vgen_xl}
+BUILDERS: Mapping[str, Callable[[], Any]] = {"demo": _build_i2vgen_xl, "svd": _build_svd}
 
 
 def _vae() -> Any:

@@ -111,7 +111,7 @@ def packages() -> Packages:
     """
     bundle, links = os.environ.get("SSL_CERT_FILE"), os.environ.get("PIP_FIND_LINKS")
     pins = lock.read(shipped_recipe().lock("cpu"))
-    wheels = lock.local_wheels(pins, [Path(link) for link in links.split()]) if links else {}
+    wheels = lock.local_wheels(pins, [Path(link) for link in links.split()], "3.11") if links else {}
     makers = next(row for row in catalogue.mirrors("pytorch") if row.upstream)
     return Packages(
         index_url=os.environ.get("PIP_INDEX_URL") or PYPI_SIMPLE_ENDPOINT,

@@ -42,4 +42,22 @@ def test_local_wheels_count_only_with_the_right_name_version_and_bytes(tmp_path:
     (tmp_path / "not-a-wheel.whl").write_bytes(b"")
     digest = hashlib.sha256(b"the right bytes").hexdigest()
     pins = [Pin("six", "1.16.0", frozenset({digest})), Pin("rich", "15.0.0", frozenset({A}))]
-    assert lock.local_wheels(pins, [tmp_path]) == {pins[0]: good}
+    assert lock.local_wheels(pins, [tmp_path], "3.11") == {pins[0]: good}
+
+
+@pytest.mark.parametrize(
+    ("name", "python", "fits"),
+    [
+        ("a-1-cp311-cp311-manylinux_2_28_x86_64.whl", "3.11", True),
+        ("a-1-cp311-cp311-manylinux_2_28_x86_64.whl", "3.12", False),
+        ("a-1-cp39-abi3-manylinux_2_28_x86_64.whl", "3.12", True),
+        ("a-1-cp313-abi3-manylinux_2_28_x86_64.whl", "3.12", False),
+        ("a-1-py3-none-any.whl", "3.12", True),
+    ],
+)
+def test_a_local_wheel_counts_only_for_the_python_that_it_is_made_for(
+    tmp_path: Path, name: str, python: str, fits: bool
+) -> None:
+    (tmp_path / name).write_bytes(b"bytes")
+    pin = Pin("a", "1", frozenset({hashlib.sha256(b"bytes").hexdigest()}))
+    assert bool(lock.local_wheels([pin], [tmp_path], python)) is fits
