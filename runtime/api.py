@@ -1,0 +1,309 @@
+"""The HTTP face: `/v1/videos` in the shape that clients already speak, `/health`, `/ready`, and the page.
+
+Checks, stores and tells; the work is done elsewhere (`runtime.dispatcher`). Imports no torch.
+"""
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, BinaryIO
+
+from anyio import CapacityLimiter, to_thread
+from fastapi import APIRouter, Depends, FastAPI, Request
+from pydantic import BaseModel, ConfigDict, ValidationError
+from starlette.datastructures import FormData, UploadFile
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import ClientDisconnect
+from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.staticfiles import StaticFiles
+
+from runtime import __version__
+from runtime.dispatcher import Dispatcher
+from runtime.guard import ApiKey, Guard, Refusal, Rules
+from runtime.jobs import Job, JobStore, QueueFull
+from runtime.models import ModelSpec
+from runtime.options import DEFAULT_PRESET, PRESETS, GenerationRequest, InvalidOption, build_request
+from runtime.uploads import FORMATS, MAX_BYTES, PictureRefused, read_picture, to_png
+
+_WEB = Path(__file__).parent / "web"
+#: A picture, and room for the other fields.
+_MAX_BODY = MAX_BYTES + 256 * 1024
+_MAX_FIELD = 32 * 1024
+_PICTURE_FIELD = "input_reference"
+
+
+class VideoForm(BaseModel):
+    """The fields of `POST /v1/videos` beside the picture; what is not sent is the preset's."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    prompt: str = ""
+    negative_prompt: str | None = None
+    model: str | None = None
+    preset: str = DEFAULT_PRESET
+    size: str | None = None
+    width: int | None = None
+    height: int | None = None
+    seconds: float | None = None
+    num_frames: int | None = None
+    fps: int | None = None
+    num_inference_steps: int | None = None
+    guidance_scale: float | None = None
+    seed: int | None = None
+
+    def to_request(self, spec: ModelSpec, picture_size: tuple[int, int]) -> GenerationRequest:
+        """The checked request that these fields mean.
+
+        Raises:
+            InvalidOption: A value that cannot be used, or two that contradict each other.
+        """
+        if self.model not in (None, spec.id):
+            raise InvalidOption(f"unknown model {self.model!r}", f"this server serves {spec.id!r}")
+        return build_request(
+            self.preset,
+            picture_size=picture_size,
+            size=self._size(),
+            model=spec,
+            prompt=self.prompt,
+            negative_prompt=self.negative_prompt,
+            seed=self.seed,
+            num_frames=self.num_frames,
+            seconds=self.seconds,
+            num_inference_steps=self.num_inference_steps,
+            guidance_scale=self.guidance_scale,
+            fps=self.fps,
+        )
+
+    def _size(self) -> str | None:
+        if (self.width is None) != (self.height is None):
+            raise InvalidOption("width and height go together", "send both, or size, or neither")
+        if self.width is None:
+            return self.size
+        if self.size is not None:
+            raise InvalidOption("size says the same as width and height", "send one of the two")
+        return f"{self.width}x{self.height}"
+
+
+@dataclass(frozen=True)
+class _Services:
+    """What the handlers work with."""
+
+    spec: ModelSpec
+    store: JobStore
+    dispatcher: Dispatcher
+    decoding: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(1))  # bounds the memory it takes
+
+
+def _services(request: Request) -> _Services:
+    services: _Services = request.app.state.services
+    return services
+
+
+_Use = Annotated[_Services, Depends(_services)]
+_status = APIRouter()
+_videos = APIRouter(prefix="/v1")
+
+
+@_status.get("/health")
+async def health() -> dict[str, str]:
+    """The server is there."""
+    return {"status": "ok", "version": __version__}
+
+
+@_status.get("/ready")
+async def ready(use: _Use) -> JSONResponse:
+    """Whether videos are made, how long each phase from the start to there took, and what is wrong."""
+    state = use.dispatcher.state
+    body = {
+        "ready": state.ready,
+        "model": use.spec.id,
+        "note": use.spec.note,
+        "device": state.device,
+        "phases": [asdict(phase) for phase in state.phases],
+        "error": state.error,
+        "restarts": state.restarts,
+    }
+    return JSONResponse(body, 200 if state.ready else 503)
+
+
+@_videos.get("/options")
+async def options(use: _Use) -> dict[str, Any]:
+    """What the page needs to offer."""
+    spec = use.spec
+    return {
+        "model": {"id": spec.id, "title": spec.title, "note": spec.note, "takes_prompt": spec.takes_prompt},
+        "presets": [{"name": name, **asdict(preset)} for name, preset in PRESETS.items()],
+        "default_preset": DEFAULT_PRESET,
+        "picture": {"formats": FORMATS, "max_bytes": MAX_BYTES},
+    }
+
+
+@_videos.post("/videos", status_code=202)
+async def create(request: Request, use: _Use) -> dict[str, Any]:
+    """Queues a video. Multipart; the job is on disk when the answer leaves."""
+    broken = use.dispatcher.state.error
+    if broken:
+        raise Refusal(503, "worker_unavailable", broken, {"Retry-After": "30"})
+    try:
+        await to_thread.run_sync(use.store.check_room)  # before the upload is read
+        async with request.form(max_files=1, max_fields=32, max_part_size=_MAX_FIELD) as form:
+            fields, upload = _read_form(form)
+            picture, size = await to_thread.run_sync(_take_picture, upload, limiter=use.decoding)
+        wanted = fields.to_request(use.spec, size)
+        job = await to_thread.run_sync(use.store.add, use.spec.id, wanted, picture)
+    except InvalidOption as problem:
+        raise Refusal(400, "invalid_option", f"{problem}: {problem.hint}") from None
+    except PictureRefused as problem:
+        raise Refusal(400, "invalid_picture", f"{problem}: {problem.hint}") from None
+    except QueueFull as problem:
+        headers = {"Retry-After": str(use.dispatcher.retry_after())}
+        raise Refusal(429, "queue_full", f"{problem}: {problem.hint}", headers) from None
+    use.dispatcher.wake()
+    return _video(job, use)
+
+
+@_videos.get("/videos/{video_id}")
+def retrieve(video_id: str, use: _Use) -> dict[str, Any]:
+    """How far a video is."""
+    return _video(_known(use.store, video_id), use)
+
+
+@_videos.get("/videos/{video_id}/content")
+def content(video_id: str, use: _Use, variant: str = "video") -> FileResponse:
+    """The MP4."""
+    job = _known(use.store, video_id)
+    if variant != "video":
+        raise Refusal(400, "invalid_option", "unknown variant: there is only 'video'")
+    if job.status != "completed":
+        raise Refusal(409, "not_completed", f"there is no video: the job is {job.status}")
+    return FileResponse(use.store.video(job), media_type="video/mp4", filename=f"{job.id}.mp4")
+
+
+@_videos.delete("/videos/{video_id}")
+def delete(video_id: str, use: _Use) -> dict[str, Any]:
+    """Cancels an unfinished video, which then is failed with the code "cancelled"; forgets a finished one."""
+    _known(use.store, video_id)
+    if not use.dispatcher.cancel(video_id):
+        use.store.remove(video_id)
+    return {"id": video_id, "object": "video.deleted", "deleted": True}
+
+
+def _read_form(form: FormData) -> tuple[VideoForm, BinaryIO]:
+    upload = form.get(_PICTURE_FIELD)
+    if not isinstance(upload, UploadFile):
+        raise PictureRefused(f"the picture is missing: {_PICTURE_FIELD}", "send it as a file in multipart/form-data")
+    # An empty field is one that was left out; an empty negative prompt is a wish.
+    fields = {
+        name: value for name, value in form.items() if name != _PICTURE_FIELD and (value or name == "negative_prompt")
+    }
+    try:
+        return VideoForm.model_validate(fields), upload.file
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        name = ".".join(str(part) for part in first["loc"])
+        raise InvalidOption(f"{name[:80]!r} cannot be used", first["msg"]) from None
+
+
+def _take_picture(file: BinaryIO) -> tuple[bytes, tuple[int, int]]:
+    """What is kept of an upload: its pixels, never its name or what else is in the file."""
+    picture = read_picture(file)
+    return to_png(picture), picture.size
+
+
+def _known(store: JobStore, video_id: str) -> Job:
+    job = store.get(video_id)
+    if job is None:
+        raise Refusal(404, "not_found", "there is no video of this id")
+    return job
+
+
+def _video(job: Job, use: _Services) -> dict[str, Any]:
+    """A job as clients of the video API read it; below the line what only ours read."""
+    live = use.dispatcher.live(job)
+    wanted = job.request
+    return {
+        "id": job.id,
+        "object": "video",
+        "model": job.model,
+        "status": job.status,
+        "progress": 100 if job.status == "completed" else _percent(live.step, live.steps) if live else 0,
+        "created_at": int(job.created_at),
+        "completed_at": int(job.completed_at) if job.completed_at else None,
+        "expires_at": None,
+        "size": f"{wanted.width}x{wanted.height}",
+        "seconds": f"{wanted.num_frames / wanted.fps:g}",
+        "prompt": wanted.prompt,
+        "error": {"code": job.error_code, "message": job.error_message} if job.error_code else None,
+        # ---
+        "seed": wanted.seed,
+        "settings": asdict(wanted),
+        "warnings": wanted.warnings_for(use.spec),
+        "attempts": job.attempts,
+        "jobs_ahead": use.store.ahead_of(job) if job.status == "queued" else 0,
+        "step": live.step if live else 0,
+        "steps": wanted.num_inference_steps,
+        "remaining_s": round(live.remaining, 1) if live and live.remaining is not None else None,
+        "inference_time_s": round(sum(job.seconds.values()), 3) if job.seconds else None,
+        "stage_durations": _stages(job),
+    }
+
+
+def _percent(step: int, steps: int) -> int:
+    return min(99, 100 * step // steps) if steps else 0  # 100 is for what can be downloaded
+
+
+def _stages(job: Job) -> dict[str, float]:
+    waited = {"queue": max(0.0, job.started_at - job.created_at)} if job.started_at else {}
+    return {name: round(seconds, 3) for name, seconds in {**waited, **job.seconds}.items()}
+
+
+async def _answer_refusal(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, Refusal)
+    return error.response()
+
+
+async def _answer_http_exception(_request: Request, error: Exception) -> Response:
+    """What the framework refuses (no such path, another method, a broken form), in our shape."""
+    assert isinstance(error, HTTPException)
+    code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "bad_request")
+    return Refusal(error.status_code, code, error.detail, error.headers).response()
+
+
+async def _answer_nobody(_request: Request, _error: Exception) -> Response:
+    return Response(status_code=400)  # who asked has gone
+
+
+async def _answer_fault(_request: Request, _error: Exception) -> Response:
+    return Refusal(500, "internal_error", "the server made a mistake; its log says which").response()
+
+
+def create_app(
+    spec: ModelSpec, store: JobStore, dispatcher: Dispatcher, *, api_key: ApiKey | None, loopback_only: bool
+) -> FastAPI:
+    """The application that serves one model.
+
+    Args:
+        spec: The model.
+        store: Where jobs are kept.
+        dispatcher: What works on them.
+        api_key: Needed below /v1/, if given.
+        loopback_only: Whether requests under other names than this machine's own are refused.
+    """
+    app = FastAPI(
+        title="i2v-setup",
+        version=__version__,
+        docs_url=None,  # their pages load code from elsewhere
+        redoc_url=None,
+        middleware=[Middleware(Guard, Rules(_MAX_BODY, api_key, loopback_only))],
+        exception_handlers={
+            Refusal: _answer_refusal,
+            HTTPException: _answer_http_exception,
+            ClientDisconnect: _answer_nobody,
+            Exception: _answer_fault,
+        },
+    )
+    app.state.services = _Services(spec, store, dispatcher)
+    app.include_router(_status)
+    app.include_router(_videos)
+    app.mount("/", StaticFiles(directory=_WEB, html=True))
+    return app

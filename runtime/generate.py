@@ -1,0 +1,87 @@
+"""One video from one picture, without a server.
+
+    python -m runtime.generate --model-dir DIR --image photo.jpg --out video.mp4 --options JSON [--model-id demo]
+
+Says what it does as JSON lines on stdout (`runtime.progress`). Loads the model anew each time; knows nothing
+of queues.
+"""
+
+import argparse
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+from runtime import progress
+from runtime.models import ModelSpec, model
+from runtime.options import GenerationRequest, InvalidOption, build_request
+from runtime.problems import RuntimeProblem
+from runtime.quiet import hush
+from runtime.uploads import open_picture
+
+
+def main() -> int:
+    """Runs the program and returns its exit status."""
+    arguments = _arguments()
+    return progress.run(lambda events: _generate(arguments, events))
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m runtime.generate", description="Make one video.")
+    parser.add_argument("--model-id", default="demo")
+    parser.add_argument("--model-dir", type=Path, required=True)
+    parser.add_argument("--image", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument(
+        "--options", default="{}", help="build_request's arguments as JSON; the size comes from the picture"
+    )
+    return parser.parse_args()
+
+
+def _generate(arguments: argparse.Namespace, events: progress.Progress) -> None:
+    # What can be wrong with the input is found out before seconds are spent on imports.
+    spec = model(arguments.model_id)
+    spec.check(arguments.model_dir)
+    _check_out(arguments.out)
+    picture = open_picture(arguments.image)
+    request = _request(arguments.options, spec, picture.size)
+    hush()
+    with events.phase("imports"):
+        from runtime.pipeline import Engine
+        from runtime.video import write_mp4
+    with events.phase("load"):
+        engine = Engine.load(spec, arguments.model_dir)
+    started = events.seconds
+    made = engine.generate(picture, request, events.step)
+    events.phase_ended("denoise", started, made.denoise_seconds)
+    events.phase_ended("decode", started + made.denoise_seconds, made.decode_seconds)
+    with events.phase("encode"):
+        write_mp4(arguments.out, made.frames, spec, request)
+    events.emit(
+        "done",
+        out=str(arguments.out),
+        frames=len(made.frames),
+        width=request.width,
+        height=request.height,
+        seed=request.seed,
+        request=asdict(request),
+        seconds=round(events.seconds, 3),
+    )
+
+
+def _request(options: str, spec: ModelSpec, picture_size: tuple[int, int]) -> GenerationRequest:
+    try:
+        return build_request(**json.loads(options), model=spec, picture_size=picture_size)
+    except (ValueError, TypeError, AttributeError) as error:  # not JSON, an unknown name, another type
+        raise InvalidOption(f"the options cannot be used: {error}", "see runtime.options.build_request") from error
+
+
+def _check_out(out: Path) -> None:
+    if out.is_dir():
+        raise RuntimeProblem(f"{out} is a directory", "give the path of the video file")
+    if not out.parent.is_dir():
+        raise RuntimeProblem(f"there is no directory {out.parent}", "make it first, or write elsewhere")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

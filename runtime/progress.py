@@ -1,0 +1,93 @@
+"""One JSON object a line on stdout: what the one-shot programs (`generate`, `check`) say while they work.
+
+    {"event": "phase", "name": "load", "started": 4.1, "seconds": 0.3}     a phase that ended
+    {"event": "step", "step": 7, "steps": 40}                              a denoising step that ended
+    {"event": "done", ...}                                                 the last line, exit status 0
+    {"event": "error", "message": "...", "hint": "..."}                    the last line, exit status 1 or 130
+
+`started` counts from the start of the process, interpreter included, so that nothing is hidden. Knows nothing
+of what is done in a phase.
+"""
+
+import json
+import os
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from runtime.problems import RuntimeProblem
+from runtime.timing import process_started
+
+
+class Interrupted(Exception):
+    """SIGINT or SIGTERM came."""
+
+
+class Progress:
+    """Writes the events, keeps the clock, and turns SIGINT and SIGTERM into `Interrupted` between two steps."""
+
+    def __init__(self) -> None:
+        self._epoch = process_started()
+        # Keep stdout for our own lines: whatever a library prints goes to stderr.
+        self._stdout = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8", buffering=1)
+        os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+        self._interrupted = False
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._interrupt)
+
+    @property
+    def seconds(self) -> float:
+        """Since the start of the process."""
+        return time.monotonic() - self._epoch
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Times what is done inside and says so when it ends well."""
+        self._stop_if_asked()
+        started = self.seconds
+        yield
+        self.phase_ended(name, started, self.seconds - started)
+
+    def phase_ended(self, name: str, started: float, seconds: float) -> None:
+        """Says that a phase, timed elsewhere, took `seconds` from `started`."""
+        self.emit("phase", name=name, started=round(started, 3), seconds=round(seconds, 3))
+
+    def step(self, step: int, steps: int) -> None:
+        """Says that a denoising step ended."""
+        self.emit("step", step=step, steps=steps)
+        self._stop_if_asked()
+
+    def emit(self, event: str, **values: Any) -> None:
+        """Writes one line."""
+        self._stdout.write(json.dumps({"event": event, **values}, ensure_ascii=False) + "\n")
+
+    def _interrupt(self, *_: object) -> None:
+        self._interrupted = True
+
+    def _stop_if_asked(self) -> None:
+        if self._interrupted:
+            raise Interrupted
+
+
+def run(work: Callable[[Progress], None]) -> int:
+    """Does `work` and returns the exit status: 0 done, 1 a problem that was said, 130 interrupted."""
+    progress = Progress()
+    try:
+        work(progress)
+    except Interrupted:
+        progress.emit("error", message="interrupted", hint="")
+        return 130
+    except RuntimeProblem as problem:
+        progress.emit("error", message=str(problem), hint=problem.hint)
+        return 1
+    except BrokenPipeError:  # whoever was reading is gone: nobody to tell
+        return 1
+    except Exception as error:  # noqa: BLE001 - the reader gets one line, whatever happened; stderr the rest
+        traceback.print_exc()
+        progress.emit("error", message=f"{type(error).__name__}: {error}", hint="this is a bug: please report it")
+        return 1
+    return 0

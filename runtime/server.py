@@ -1,0 +1,142 @@
+"""The server's process: checks what it was told, binds its port, and runs the API over one worker.
+
+    python -m runtime.server --model-id M --model-dir DIR --data-dir DIR [--host 127.0.0.1] [--port 8000]
+
+The API key comes in I2V_API_KEY, never on the command line, where others could read it. This process never
+imports torch. Knows nothing of how the environment or the model came here.
+"""
+
+import argparse
+import asyncio
+import errno
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from runtime.dispatcher import Dispatcher
+from runtime.jobs import MAX_WAITING, JobStore
+from runtime.models import model
+from runtime.network import is_loopback
+from runtime.problems import RuntimeProblem
+from runtime.timing import process_started
+from runtime.worker import Worker
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+_log = logging.getLogger("runtime.server")
+#: How long a clean stop waits for answers that are under way.
+_GRACE_SECONDS = 3
+_KEY_VARIABLE = "I2V_API_KEY"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the server until it is told to stop, and returns its exit status."""
+    arguments = _parser().parse_args(argv)
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # While uvicorn runs it has its own handlers; when it has shut down, it raises the signal again for this one.
+        signal.signal(number, lambda *_: sys.exit(0))
+    try:
+        _serve(arguments)
+    except RuntimeProblem as problem:
+        sys.stderr.write(f"error: {problem}\n" + (f"hint: {problem.hint}\n" if problem.hint else ""))
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m runtime.server", description="Serve image-to-video over HTTP.")
+    parser.add_argument("--model-id", default="demo")
+    parser.add_argument("--model-dir", type=Path, required=True)
+    parser.add_argument("--data-dir", type=Path, required=True, help="where jobs and videos are kept")
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=_port, default=8000, help="0 takes any free one")
+    parser.add_argument(
+        "--published-on", metavar="ADDRESS", help="the host's address on which a container's port is published"
+    )
+    parser.add_argument("--max-waiting", type=int, default=MAX_WAITING, help="jobs that may wait")
+    parser.add_argument("--no-warmup", action="store_true", help="be ready sooner, the first video is slower")
+    return parser
+
+
+def _serve(arguments: argparse.Namespace) -> None:
+    spec = model(arguments.model_id)
+    spec.check(arguments.model_dir)
+    key = os.environ.pop(_KEY_VARIABLE, "")  # the worker has no need of it
+    reached_at = arguments.published_on or arguments.host
+    private = is_loopback(reached_at)
+    if not (key or private):
+        raise RuntimeProblem(
+            f"others can reach {reached_at}, and there is no API key", f"set {_KEY_VARIABLE}, or serve on 127.0.0.1"
+        )
+    listener = _bind(arguments.host, arguments.port)
+    store = JobStore(arguments.data_dir, arguments.max_waiting)
+    worker = Worker(spec, arguments.model_dir, warm_up=not arguments.no_warmup)
+    dispatcher = Dispatcher(store, worker, process_started())
+    try:
+        from runtime.api import create_app
+        from runtime.guard import ApiKey
+
+        api_key = ApiKey(key) if key else None
+        app = create_app(spec, store, dispatcher, api_key=api_key, loopback_only=private)
+        asyncio.run(_listen(app, listener, dispatcher))
+    finally:
+        dispatcher.stop()
+        store.close()
+        _log.info("stopped")
+
+
+async def _listen(app: "FastAPI", listener: socket.socket, dispatcher: Dispatcher) -> None:
+    import uvicorn
+
+    config = uvicorn.Config(
+        app,
+        lifespan="off",
+        ws="none",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=_GRACE_SECONDS,
+    )
+
+    class Server(uvicorn.Server):
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
+            dispatcher.start()  # not before: on few cores its imports would keep /health waiting
+            _log.info("listening on %s", _url(listener))
+
+    await Server(config).serve(sockets=[listener])
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    """Our own socket, before anything slow: that a port is taken is said at once, in one line."""
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host, port), family=family, backlog=512)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise RuntimeProblem(f"port {port} on {host} is taken", "stop what uses it, or choose another") from None
+        raise RuntimeProblem(f"cannot listen on {host} port {port}: {error.strerror}", "choose another") from None
+
+
+def _url(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _port(text: str) -> int:
+    port = int(text)
+    if not 0 <= port <= 65535:
+        raise argparse.ArgumentTypeError("a port is a number from 0 to 65535")
+    return port
+
+
+if __name__ == "__main__":
+    sys.exit(main())
