@@ -1,0 +1,162 @@
+"""The engine in this very process: what it makes, what it refuses to call a video, and how it stops."""
+
+import shutil
+import warnings
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from runtime.models import model
+from runtime.options import build_request
+from runtime.uploads import open_picture
+from tests.runtime.conftest import PHOTO, Frames, demo_directory
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore"
+)  # torch and diffusers warn of themselves; in production they are hushed
+
+REQUEST = build_request("preview", size="128x64", num_frames=3, num_inference_steps=3, seed=5, prompt="a boat")
+
+
+@pytest.fixture(scope="module")
+def pipeline() -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from runtime import pipeline
+    return pipeline
+
+
+@pytest.fixture(scope="module")
+def engine(pipeline: Any) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return pipeline.Engine.load(model("demo"), demo_directory())
+
+
+@pytest.fixture(scope="module")
+def photo() -> Image.Image:
+    return open_picture(PHOTO)
+
+
+@pytest.fixture(scope="module")
+def video(engine: Any, photo: Image.Image) -> Frames:
+    frames: Frames = engine.generate(photo, REQUEST, lambda *_: None).frames
+    return frames
+
+
+def test_the_frames_have_the_shape_that_was_asked_for(video: Frames) -> None:
+    assert video.shape == (3, 64, 128, 3)
+    assert video.dtype == np.uint8
+
+
+def test_the_same_seed_gives_the_same_frames_and_another_gives_others(
+    engine: Any, photo: Image.Image, video: Frames
+) -> None:
+    assert np.array_equal(video, engine.generate(photo, REQUEST, lambda *_: None).frames)
+    assert not np.array_equal(video, engine.generate(photo, replace(REQUEST, seed=6), lambda *_: None).frames)
+
+
+@pytest.mark.parametrize(
+    "change", [{"prompt": "a train"}, {"negative_prompt": ""}, {"guidance_scale": 2.0}, {"fps": 24}]
+)
+def test_each_setting_reaches_the_model(engine: Any, photo: Image.Image, video: Frames, change: dict[str, Any]) -> None:
+    assert not np.array_equal(video, engine.generate(photo, replace(REQUEST, **change), lambda *_: None).frames)
+
+
+def test_the_picture_reaches_the_model(engine: Any, video: Frames) -> None:
+    other = Image.linear_gradient("L").convert("RGB")
+    assert not np.array_equal(video, engine.generate(other, REQUEST, lambda *_: None).frames)
+
+
+@pytest.mark.parametrize("size", [(30, 300), (1000, 40), (16, 16)])
+def test_pictures_of_any_shape_are_taken(engine: Any, size: tuple[int, int]) -> None:
+    picture = Image.linear_gradient("L").convert("RGB").resize(size)
+    assert engine.generate(picture, REQUEST, lambda *_: None).frames.shape == (3, 64, 128, 3)
+
+
+def test_each_step_is_told(engine: Any, photo: Image.Image) -> None:
+    steps = []
+    made = engine.generate(photo, REQUEST, lambda *step: steps.append(step))
+    assert steps == [(1, 3), (2, 3), (3, 3)]
+    assert made.denoise_seconds > 0
+    assert made.decode_seconds > 0
+
+
+def test_a_cancel_acts_at_the_next_step_and_leaves_the_engine_as_it_was(
+    engine: Any, pipeline: Any, photo: Image.Image, video: Frames
+) -> None:
+    steps = []
+
+    def stop_at_the_second(step: int, _steps: int) -> None:
+        steps.append(step)
+        if step == 2:
+            raise pipeline.Cancelled
+
+    with pytest.raises(pipeline.Cancelled):
+        engine.generate(photo, REQUEST, stop_at_the_second)
+    assert steps == [1, 2]
+    assert np.array_equal(video, engine.generate(photo, REQUEST, lambda *_: None).frames)
+
+
+@pytest.mark.parametrize(("value", "message"), [(float("nan"), "not numbers"), (0.0, "one flat colour")])
+def test_frames_that_show_nothing_are_a_failure(
+    pipeline: Any, photo: Image.Image, tmp_path: Path, value: float, message: str
+) -> None:
+    from safetensors.torch import load_file, save_file
+
+    broken = tmp_path / "model"
+    shutil.copytree(demo_directory(), broken)
+    weights = broken / "vae" / "diffusion_pytorch_model.fp16.safetensors"
+    tensors = load_file(weights)
+    tensors["decoder.conv_out.weight"].fill_(value)
+    save_file(tensors, weights, {"format": "pt"})
+    engine = pipeline.Engine.load(model("demo"), broken)
+    with pytest.raises(pipeline.EngineProblem, match=message):
+        engine.generate(photo, REQUEST, lambda *_: None)
+
+
+def test_stable_video_diffusion_goes_through_the_same_engine(pipeline: Any, photo: Image.Image, tmp_path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from tests import small_models
+    small_models.save("svd", tmp_path / "svd")
+    engine = pipeline.Engine.load(replace(model("svd-xt"), manifest=None), tmp_path / "svd")
+    steps = []
+    first = engine.generate(photo, REQUEST, lambda *step: steps.append(step)).frames
+    assert first.shape == (3, 64, 128, 3)
+    assert steps == [(1, 3), (2, 3), (3, 3)]
+    assert np.array_equal(first, engine.generate(photo, REQUEST, lambda *_: None).frames)
+    for change in ({"seed": 6}, {"guidance_scale": 2.0}, {"fps": 24}):
+        assert not np.array_equal(first, engine.generate(photo, replace(REQUEST, **change), lambda *_: None).frames)
+
+
+def test_weights_that_are_not_safetensors_are_never_loaded(pipeline: Any, tmp_path: Path) -> None:
+    copy = tmp_path / "model"
+    shutil.copytree(demo_directory(), copy)
+    weights = copy / "unet" / "diffusion_pytorch_model.fp16.safetensors"
+    weights.rename(weights.with_name("diffusion_pytorch_model.fp16.bin"))
+    with pytest.raises(pipeline.EngineProblem, match="cannot load"):
+        pipeline.Engine.load(replace(model("demo"), manifest=None), copy)
+
+
+def test_damaged_weights_are_said_in_one_line(pipeline: Any, tmp_path: Path) -> None:
+    copy = tmp_path / "model"
+    shutil.copytree(demo_directory(), copy)
+    weights = copy / "unet" / "diffusion_pytorch_model.fp16.safetensors"
+    weights.write_bytes(b"\xff" * weights.stat().st_size)
+    with pytest.raises(pipeline.EngineProblem, match="cannot load the model demo") as raised:
+        pipeline.Engine.load(model("demo"), copy)
+    assert "\n" not in str(raised.value)
+
+
+def test_on_a_cpu_fp16_weights_are_computed_in_fp32(pipeline: Any, engine: Any) -> None:
+    import torch
+
+    spec = model("demo")
+    assert pipeline.compute_dtype(spec, torch.device("cpu")) is torch.float32
+    assert pipeline.compute_dtype(spec, torch.device("cuda")) is torch.float16
+    assert pipeline.compute_dtype(replace(spec, precision="bf16"), torch.device("cuda")) is torch.bfloat16

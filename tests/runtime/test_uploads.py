@@ -1,0 +1,99 @@
+import io
+import struct
+import zlib
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from runtime.uploads import KEPT_SIDE, PictureRefused, open_picture, read_picture, to_png
+from tests.runtime.conftest import PHOTO, encoded
+
+
+def read(content: bytes) -> Image.Image:
+    return read_picture(io.BytesIO(content))
+
+
+def bomb(width: int = 30000, height: int = 30000) -> bytes:
+    """A PNG whose header promises what it does not have."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 99)) + chunk(b"IEND", b"")
+    )
+
+
+def animation(kind: str) -> bytes:
+    frames = [Image.new("RGB", (32, 32), colour) for colour in ("red", "blue")]
+    return encoded(frames[0], kind, save_all=True, append_images=frames[1:])
+
+
+SIXTEEN_BITS = encoded(Image.new("I;16", (32, 32), 40000))
+HOSTILE = {
+    "nothing": b"",
+    "text": b"\x89PNG\r\n\x1a\nnot really",
+    "html": b"<!doctype html><script>alert(1)</script>",
+    "svg": b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"><image href="file:///etc/passwd"/></svg>',
+    "bomb": bomb(),
+    "bomb under Pillow's own limit": bomb(9000, 9000),
+    "truncated": PHOTO.read_bytes()[:3000],
+    "16 bits": SIXTEEN_BITS,
+    "gif": animation("GIF"),
+    "animated webp": animation("WEBP"),
+    "animated png": animation("PNG"),
+    "bmp": encoded(Image.new("RGB", (32, 32)), "BMP"),
+    "tiff": encoded(Image.new("RGB", (32, 32)), "TIFF"),
+    "ps": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n",
+    "one pixel": encoded(Image.new("RGB", (1, 1))),
+}
+
+
+@pytest.mark.parametrize("content", HOSTILE.values(), ids=HOSTILE.keys())
+def test_what_is_no_still_picture_is_refused(content: bytes) -> None:
+    with pytest.raises(PictureRefused) as raised:
+        read(content)
+    assert raised.value.hint
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "LA", "P", "1", "CMYK"])
+def test_every_usual_mode_becomes_rgb(mode: str) -> None:
+    kind = "JPEG" if mode == "CMYK" else "PNG"
+    picture = read(encoded(Image.new(mode, (40, 30)), kind))
+    assert (picture.mode, picture.size) == ("RGB", (40, 30))
+
+
+def test_what_is_transparent_becomes_white() -> None:
+    assert read(encoded(Image.new("RGBA", (32, 32), (255, 0, 0, 0)))).getpixel((5, 5)) == (255, 255, 255)
+
+
+def test_a_picture_that_lies_on_its_side_is_put_upright() -> None:
+    sideways = Image.new("RGB", (40, 20), "red")
+    exif = sideways.getexif()
+    exif[0x0112] = 6
+    assert read(encoded(sideways, "JPEG", exif=exif)).size == (20, 40)
+
+
+def test_a_large_photo_is_made_smaller_and_keeps_its_shape() -> None:
+    assert read(encoded(Image.new("RGB", (6000, 3000)), "JPEG")).size == (KEPT_SIDE, KEPT_SIDE // 2)
+
+
+def test_nothing_but_pixels_is_kept() -> None:
+    picture = Image.new("RGB", (32, 32))
+    exif = picture.getexif()
+    exif[0x010F] = "a camera"
+    kept = to_png(read(encoded(picture, "JPEG", exif=exif, comment=b"a comment")))
+    assert b"camera" not in kept
+    assert b"comment" not in kept
+
+
+def test_the_photo_is_read() -> None:
+    assert open_picture(PHOTO).size == (640, 427)
+
+
+def test_a_path_that_cannot_be_read_is_said_with_its_reason(tmp_path: Path) -> None:
+    for path, reason in ((tmp_path / "no.jpg", "No such file"), (tmp_path, "Is a directory")):
+        with pytest.raises(PictureRefused, match=reason):
+            open_picture(path)
