@@ -94,9 +94,9 @@ def mirrors_table(measurements: Sequence[Measurement], chosen: str | None) -> Ta
     for m in sorted(measurements, key=lambda m: (m.verdict != "good", -(m.rate or 0), m.latency or 1e9)):
         latency = f"{m.latency * 1000:.0f} ms" if m.latency is not None else ""
         rate = f"{size(m.rate)}/s" if m.rate else ""
-        verdict = f"[green]{m.verdict}[/green]" if m.verdict == "good" else f"[red]{m.verdict}[/red]"
+        colour = "green" if m.verdict == "good" else "red"
         mark = " ←" if m.mirror.id == chosen else ""
-        table.add_row(m.mirror.id + mark, latency, rate, f"{verdict} {escape(m.reason)}".strip())
+        table.add_row(m.mirror.id + mark, latency, rate, f"[{colour}]{m.verdict}[/{colour}]: {escape(m.reason)}")
     return table
 
 

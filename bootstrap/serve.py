@@ -46,7 +46,7 @@ def run_local(home: Home, model_id: str | None, host: str, port: int, console: C
             raise SetupError(f"the server ended with exit code {code} before it was ready", "its reason stands above")
 
     with spawn.process(command, env=generation.environ(), stdout=sys.stderr) as child:
-        _follow(_url(host, port), recorder, check, console)
+        _follow(_url(host, port), recorder, check, console, pid=child.pid)
         _announce(report.save(home, recorder.section()), _url(host, port), console)
         try:
             return child.wait()
@@ -76,8 +76,10 @@ def run_docker(home: Home, tag: str, port: int, gpus: str | None, console: Conso
                 return 0
 
 
-def _follow(url: str, recorder: Recorder, check: Check, console: Console) -> Status:
+def _follow(url: str, recorder: Recorder, check: Check, console: Console, pid: int | None = None) -> Status:
     """Show each phase as it ends until the server is ready; record all of them.
+
+    With a `pid`, an answer of another process does not count: somebody else's server may hold the port.
 
     Raises:
         SetupError: the server says that it cannot become ready. And whatever `check` raises.
@@ -88,6 +90,8 @@ def _follow(url: str, recorder: Recorder, check: Check, console: Console) -> Sta
         while True:
             check()
             status = _ready(session, url)
+            if status and pid not in (None, status.get("pid")):
+                status = None
             phases = status["phases"] if status else []
             for phase in phases[told:]:
                 recorder.add(_timing(phase, offset))

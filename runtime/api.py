@@ -3,6 +3,7 @@
 Checks, stores and tells; the work is done elsewhere (`runtime.dispatcher`). Imports no torch.
 """
 
+import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO
@@ -122,6 +123,7 @@ async def ready(use: _Use) -> JSONResponse:
         "phases": [asdict(phase) for phase in state.phases],
         "error": state.error,
         "restarts": state.restarts,
+        "pid": os.getpid(),  # whoever started a server sees that it is this one that answers
     }
     return JSONResponse(body, 200 if state.ready else 503)
 
