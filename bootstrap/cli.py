@@ -141,7 +141,10 @@ def install(ctx: click.Context, mirror: str, model: str, torch: str, dry_run: bo
     for warning in prepared.warnings:
         console.warn(warning)
     plan = prepared.plan()
-    console.show(present.plan_table(plan))
+    if plan.steps:
+        console.show(present.plan_table(plan))
+    else:
+        console.say(f"nothing to do: {plan.generation.path} is whole and in use", "bold green")
     if dry_run:
         return
     if plan.steps and sys.stdin.isatty() and not yes:
@@ -149,7 +152,7 @@ def install(ctx: click.Context, mirror: str, model: str, torch: str, dry_run: bo
     deployment = command.install(prepared, console)
     if as_json:
         console.data(deployment)
-    else:
+    elif plan.steps:
         console.show(present.report_table(deployment))
         console.say(f"installed: {plan.generation.path}", "bold green")
 

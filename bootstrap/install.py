@@ -76,14 +76,18 @@ def prepare(request: Request, home: Home, console: Console) -> Prepared:
 
 
 def install(prepared: Prepared, console: Console) -> Deployment:
-    """Carry out the plan, one installation at a time; its timing report.
+    """Carry out the plan, one installation at a time; its timing report, or the last one where nothing was to do.
 
     Raises:
         SetupError, MirrorError: a step failed; what was current before still is.
     """
     site = prepared.site
     with _alone(site.home, console):
-        execute(prepared.plan(), site, console)
+        made = prepared.plan()
+        execute(made, site, console)
+    last = report.find_last(site.home)
+    if last is not None and not made.steps and last.model == prepared.model.id:
+        return last
     return report.save(site.home, site.recorder.section())
 
 

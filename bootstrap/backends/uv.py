@@ -20,6 +20,7 @@ _SUMMARY = re.compile(r"^(Resolved|Prepared|Installed) (\d+) packages? in (.+)$"
 _DURATION = re.compile(r"([\d.]+)\s*(ms|s|m)(?![a-z])")
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0}
 _DECORATION = " \u00d7\u251c\u2570\u2500\u25b6\u2502"  # the lines and arrows that uv draws around its errors
+_REASON_LINES = 7
 _HINTS = (
     ("hash mismatch", "the mirror serves bytes that are not the locked ones; run again with --mirror upstream"),
     ("No space left", "free some space, or set I2V_SETUP_HOME to a directory on a larger disk"),
@@ -88,11 +89,11 @@ def _seconds(text: str) -> float:
 
 
 def _reason(output: str) -> str:
-    lines = [line.strip(_DECORATION) for line in output.splitlines() if line.strip()]
-    told = [
-        line for line in lines if not _SUMMARY.match(line) and not line.startswith(("Using ", "Download", "Creating "))
-    ]
-    return redact("; ".join(told[-4:])) or "it gave no reason"
+    """What uv says went wrong, in one line: what it printed from its `error:` on."""
+    lines = [line.strip(_DECORATION) for line in output.splitlines() if line.strip(_DECORATION)]
+    begin = next((number for number, line in enumerate(lines) if line.startswith("error:")), 0)
+    told = [line.removeprefix("error: ") for line in lines[begin:] if not line.startswith("hint:")]
+    return redact(" ".join(told[:_REASON_LINES])) or "it gave no reason"
 
 
 def _hint(output: str) -> str:
