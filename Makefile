@@ -50,5 +50,9 @@ $(VENV)/.test: $(TEST_LOCK) $(VENV)/.tool
 	$(PIP) install --quiet --no-compile --editable '.[dev]'
 	@touch $@
 
+# Newest versions within runtime/requirements.in; says which hashes it could not refresh.
+lock: $(VENV)/.tool
+	$(BIN)/python -m bootstrap.locks
+
 clean:
 	rm -rf $(VENV) demo.mp4 build dist *.egg-info

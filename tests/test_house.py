@@ -16,6 +16,7 @@ import yaml
 from packaging.requirements import Requirement
 from pypi_simple import PYPI_SIMPLE_ENDPOINT
 
+from mirrors import lock
 from tests.conftest import ROOT
 
 ALLOWED = {
@@ -65,8 +66,8 @@ def test_no_tracked_file_names_the_host_of_the_package_index() -> None:
 
 
 def test_locks_hold_names_versions_and_hashes_only() -> None:
-    for lock in (ROOT / "runtime" / "locks").glob("*.txt"):
-        text = lock.read_text(encoding="utf-8")
+    for path in (ROOT / "runtime" / "locks").glob("*.txt"):
+        text = path.read_text(encoding="utf-8")
         assert "://" not in text
         assert "--hash=sha256:" in text
 
@@ -80,6 +81,20 @@ def test_environment_yml_has_the_runtimes_dependencies_with_the_same_bounds() ->
     listed = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))["dependencies"]
     found = {requirement.name: requirement.specifier for line in listed[1:] for requirement in [Requirement(line)]}
     assert found == expected
+
+
+@pytest.mark.parametrize("build", ["cpu", "cu130"])
+def test_the_locks_hold_the_runtimes_dependencies_at_their_lower_bounds(build: str) -> None:
+    pinned = {pin.name: pin.version for pin in lock.read(ROOT / "runtime" / "locks" / f"{build}.txt")}
+    for found in runtime_extra():
+        assert found.specifier.contains(pinned[found.name])
+        bound = next(spec.version for spec in found.specifier if spec.operator == ">=")
+        assert pinned[found.name].startswith(bound), f"{found}: the bound is not the version that is tested"
+
+
+def runtime_extra() -> list[Requirement]:
+    lines = requires("i2v-setup") or []
+    return [Requirement(line) for line in lines if 'extra == "runtime"' in line.replace("'", '"')]
 
 
 def imported(path: Path) -> Iterator[str]:

@@ -1,0 +1,102 @@
+"""Makes the locks in runtime/locks anew from runtime/requirements.in: `make lock`, for the project's developers.
+
+`cu130.txt` holds what PyPI has (its torch for Linux is the CUDA 13.0 build, for macOS the Metal one), for every Python and
+system at once. `cpu.txt` is the same without the CUDA packages, and with torch's CPU build, whose hashes the PyTorch index
+publishes. Where that index cannot be reached, the hashes of the same version are kept, and that is said.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+import requests
+import uv
+from pypi_simple import PyPISimple
+
+from bootstrap import generations, pip_settings, spawn, torch_builds
+from bootstrap.errors import SetupError
+from bootstrap.sourcing import ca_bundle
+
+_CUDA_ONLY = re.compile(r"(nvidia-|cuda-|triton\b)")
+_PIN = re.compile(r"torch==([^ \\+]+)")
+_HASH = re.compile(r"--hash=sha256:[0-9a-f]{64}")
+_CPU_INDEX = "https://download.pytorch.org/whl/cpu/"
+_CPU_WHEEL = re.compile(r"torch-[^-]+-cp3(11|12|13)-cp3\1-manylinux_[0-9_]+_x86_64\.whl")
+_PYTHON = "3.11"  # the oldest that diffusers runs on
+
+
+def main() -> None:
+    """Write both locks, and say what could not be refreshed."""
+    cu130, cpu = (generations.lock_of(torch_builds.find(build)) for build in ("cu130", "cpu"))
+    _compile(cu130.parent.parent / "requirements.in", cu130)
+    text = cu130.read_text(encoding="utf-8")
+    version = _PIN.search(text)
+    if version is None:
+        raise SetupError("the new lock has no torch")
+    hashes = _published(version[1]) or _kept(cpu, version[1])
+    cpu.write_text(_without_cuda(text, version[1], hashes), encoding="utf-8")
+    sys.stdout.write(f"written: {cu130}, {cpu}\n")
+
+
+def _compile(requirements: Path, lock: Path) -> None:
+    settings = pip_settings.read()
+    env = {"UV_DEFAULT_INDEX": settings.index_url} if settings.index_url else {}
+    command = [
+        uv.find_uv_bin(),
+        "pip",
+        "compile",
+        "--quiet",
+        "--no-config",
+        "--upgrade",
+        "--universal",
+        "--generate-hashes",
+    ]
+    command += ["--python-version", _PYTHON, "--no-header", "--no-annotate", str(requirements), "-o", str(lock)]
+    done = spawn.run(command, env=env)
+    if done.code != 0:
+        raise SetupError(f"uv could not resolve {requirements.name}: {done.output}")
+
+
+def _published(version: str) -> list[str]:
+    """The sha256 of torch's CPU wheels as the PyTorch index publishes them; none where it cannot be reached."""
+    session = requests.Session()
+    bundle = ca_bundle(pip_settings.read())
+    session.verify = str(bundle) if bundle else True
+    try:
+        page = PyPISimple(_CPU_INDEX, session=session).get_project_page("torch", timeout=10)
+    except requests.RequestException as error:
+        sys.stdout.write(f"{_CPU_INDEX} cannot be reached ({type(error).__name__})\n")
+        return []
+    wheels = (
+        file for file in page.packages if file.version == f"{version}+cpu" and _CPU_WHEEL.fullmatch(file.filename)
+    )
+    return sorted(file.digests["sha256"] for file in wheels)
+
+
+def _kept(lock: Path, version: str) -> list[str]:
+    """The hashes that the present lock has for the same version."""
+    block = next(block for block in _blocks(lock.read_text(encoding="utf-8")) if block.startswith("torch=="))
+    if not block.startswith(f"torch=={version}+cpu "):
+        raise SetupError(
+            f"no hashes are known for torch {version}+cpu", "run this where the PyTorch index can be reached"
+        )
+    sys.stdout.write(f"kept: the hashes of torch {version}+cpu\n")
+    return [found.removeprefix("--hash=sha256:") for found in _HASH.findall(block)]
+
+
+def _without_cuda(text: str, version: str, hashes: list[str]) -> str:
+    torch = [f"torch=={version}+cpu ; sys_platform == 'linux' and platform_machine == 'x86_64'"]
+    torch += [f"    --hash=sha256:{found}" for found in hashes]
+    blocks = (" \\\n".join(torch) if block.startswith("torch==") else block for block in _blocks(text))
+    return "\n".join(block for block in blocks if not _CUDA_ONLY.match(block)) + "\n"
+
+
+def _blocks(text: str) -> list[str]:
+    """A lock's entries: each begins at the start of a line."""
+    return re.split(r"\n(?=[a-z0-9])", text.strip())
+
+
+if __name__ == "__main__":
+    main()
