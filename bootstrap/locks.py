@@ -1,7 +1,7 @@
 """Makes the locks in runtime/locks anew from runtime/requirements.in: `make lock`, for the project's developers.
 
 `cu130.txt` holds what PyPI has (its torch for Linux is the CUDA 13.0 build, for macOS the Metal one), for every Python
-and system at once. `cpu.txt` is the same without the CUDA packages, and with torch's CPU build, whose hashes the PyTorch
+and system. `cpu.txt` is the same without the CUDA packages, and with torch's CPU build, whose hashes the PyTorch
 index publishes. Where that index cannot be reached, the hashes of the same version are kept, and that is said.
 """
 
