@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
 from typing import Any, NoReturn
@@ -15,7 +16,8 @@ class Commands(click.Group):
     """The group, with the one place where errors become a line, a hint and an exit code."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; errors that a user can mend end it without a traceback."""
+        """Run the command; errors that a user can mend end it without a traceback, SIGTERM ends it as Ctrl-C does."""
+        before = signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
             return super().invoke(ctx)
         except (click.ClickException, click.exceptions.Exit, click.Abort):
@@ -25,6 +27,8 @@ class Commands(click.Group):
             ctx.exit(INTERRUPTED)
         except Exception as error:  # noqa: BLE001 - the one place where errors end
             _end(ctx, error)
+        finally:
+            signal.signal(signal.SIGTERM, before)
 
 
 def _end(ctx: click.Context, error: Exception) -> NoReturn:

@@ -14,11 +14,15 @@ import pytest
 from click.testing import CliRunner, Result
 
 from bootstrap.cli import main
+from images.engine import Engine, connect
+from images.errors import EngineUnavailable, ImageError
 
 ROOT = Path(__file__).resolve().parent.parent
 PHOTO = ROOT / "examples" / "temple.jpg"
 COMMAND = (sys.executable, "-m", "bootstrap.cli")
 
+# Any image with python3 and venv; the first that the engine has is used, or else the first is pulled.
+_BASES = ("python:3.11-slim-bookworm", "i2v-base:bookworm")
 HAS_RUNTIME = importlib.util.find_spec("diffusers") is not None
 collect_ignore = [] if HAS_RUNTIME else ["runtime"]
 
@@ -76,11 +80,29 @@ def tool(installed: Path) -> Tool:
     return tool_in(installed)
 
 
-def need(present: bool, what: str) -> None:
-    """Skip where something that a test needs is missing; in CI nothing may be missing."""
-    if not present:
-        assert os.environ.get("CI") != "true", f"CI must have {what}"
-        pytest.skip(f"needs {what}")
+@pytest.fixture(scope="session")
+def engine() -> Iterator[Engine]:
+    try:
+        connected = connect()
+    except EngineUnavailable as error:
+        if os.environ.get("CI") == "true":
+            raise
+        pytest.skip(str(error))
+    with connected:
+        yield connected
+
+
+@pytest.fixture(scope="session")
+def base_image(engine: Engine) -> str:
+    if named := os.environ.get("I2V_TEST_BASE_IMAGE"):
+        return named
+    for name in _BASES:
+        try:
+            engine.image(name)
+        except ImageError:
+            continue
+        return name
+    return _BASES[0]
 
 
 @contextmanager

@@ -17,40 +17,11 @@ from docker.errors import ImageNotFound, NotFound
 from pypi_simple import PYPI_SIMPLE_ENDPOINT
 
 from images.container import Container
-from images.engine import Engine, connect
-from images.errors import EngineUnavailable, ImageError
+from images.engine import Engine
 from images.inputs import Recipe, shipped_recipe
 from images.spec import ImageSpec, Packages
 from mirrors import catalogue, lock
 from runtime.models import ModelSpec
-
-# Any image with python3 and venv; the first that the engine has is used, or else the first is pulled.
-_BASES = ("python:3.11-slim-bookworm", "i2v-base:bookworm")
-
-
-@pytest.fixture(scope="session")
-def engine() -> Iterator[Engine]:
-    try:
-        connected = connect()
-    except EngineUnavailable as error:
-        if os.environ.get("CI") == "true":
-            raise
-        pytest.skip(str(error))
-    with connected:
-        yield connected
-
-
-@pytest.fixture(scope="session")
-def base_image(engine: Engine) -> str:
-    if named := os.environ.get("I2V_TEST_BASE_IMAGE"):
-        return named
-    for name in _BASES:
-        try:
-            engine.image(name)
-        except ImageError:
-            continue
-        return name
-    return _BASES[0]
 
 
 @pytest.fixture
