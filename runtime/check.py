@@ -7,7 +7,6 @@ Says what it does as JSON lines on stdout (`runtime.progress`). Knows nothing of
 
 import argparse
 import importlib
-import sys
 import tempfile
 from importlib.metadata import version
 from pathlib import Path
@@ -96,4 +95,4 @@ def _make_tiny_video(engine: "Engine", events: progress.Progress) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    progress.leave(main())

@@ -8,7 +8,6 @@ of queues.
 
 import argparse
 import json
-import sys
 from dataclasses import asdict
 from pathlib import Path
 
@@ -84,4 +83,4 @@ def _check_out(out: Path) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    progress.leave(main())

@@ -17,7 +17,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NoReturn
 
 from runtime.problems import RuntimeProblem
 from runtime.timing import process_started
@@ -91,3 +91,10 @@ def run(work: Callable[[Progress], None]) -> int:
         progress.emit("error", message=f"{type(error).__name__}: {error}", hint="this is a bug: please report it")
         return 1
     return 0
+
+
+def leave(status: int) -> NoReturn:
+    """Ends the process at once: all is said and written, and to take torch down in good order costs a second."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
