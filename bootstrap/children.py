@@ -16,6 +16,7 @@ from bootstrap.generations import Generation
 from bootstrap.report import Recorder, Timing
 
 Event = Mapping[str, Any]
+_NOTHING: Event = {"event": "nothing"}
 _TITLES = {
     "imports": "import torch and diffusers",
     "load": "load the model",
@@ -43,20 +44,20 @@ def run(child: Child, recorder: Recorder, *, on_event: Callable[[Event], None], 
         SetupError: the process reported an error, or ended without a word.
     """
     command = [str(child.generation.python_path), "-m", child.module, *child.arguments]
-    offset, last = recorder.elapsed, None
+    offset, last = recorder.elapsed, _NOTHING
     try:
         with spawn.process(command, env=child.generation.environ()) as process:
             for line in spawn.lines(process):
-                last = _parse(line) or last
-                if last is not None:
-                    _record(last, recorder, offset, prefix)
-                    on_event(last)
+                if (event := _parse(line)) is not None:
+                    _record(event, recorder, offset, prefix)
+                    on_event(event)
+                    last = event
             code = process.wait()
     except spawn.ProgramMissing as error:
         raise SetupError(f"the environment is damaged: {error}", "run `i2v-setup install` again") from error
-    if code == 0 and last is not None and last.get("event") == "done":
+    if code == 0 and last["event"] == "done":
         return last
-    if last is not None and last.get("event") == "error":
+    if last["event"] == "error":
         raise SetupError(str(last["message"]), str(last.get("hint", "")))
     raise SetupError(f"{child.module} ended with {_ending(code)} and gave no reason", "what it printed stands above")
 

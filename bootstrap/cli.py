@@ -266,7 +266,7 @@ def report(ctx: click.Context, as_json: bool, html: Path | None) -> None:
     if as_json:
         console.data(deployment)
     elif html is None:
-        console.show(present.report_table(deployment))
+        console.table(present.report_table(deployment))
 
 
 @main.group(

@@ -14,8 +14,8 @@ from dataclasses import asdict, is_dataclass
 from typing import Any, TextIO
 
 from rich.console import Console as RichConsole
+from rich.console import RenderableType
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.table import Table
 from rich.text import Text
 
 _FILE_WIDTH = 160  # columns of what goes into a file or a pipe: nobody's window is too narrow for it
@@ -75,11 +75,11 @@ class Console:
         """One JSON document on stdout; frozen dataclasses become objects."""
         sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False, default=_plain) + "\n")
 
-    def table(self, table: Table) -> None:
+    def table(self, table: RenderableType) -> None:
         """A table that was asked for, on stdout."""
         self.out.print(table)
 
-    def show(self, table: Table) -> None:
+    def show(self, table: RenderableType) -> None:
         """A table that goes along with the work, on stderr."""
         if not self.quiet:
             self.err.print(table)

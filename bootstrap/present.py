@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from rich.console import Group
 from rich.markup import escape
 from rich.table import Table
 
@@ -139,21 +140,20 @@ def catalogue_table(mirrors: Sequence[Mirror]) -> Table:
     return table
 
 
-def report_table(deployment: Deployment) -> Table:
-    """Where the time went, with a bar for each phase placed within its section."""
-    table = _table(f"Deployment {deployment.id}", ("phase", "seconds", "bytes", "from", "when"))
-    for section in deployment.sections:
-        facts = ", ".join(f"{key} {value}" for key, value in section.facts.items())
-        table.add_section()
-        table.add_row(
-            f"[bold]{section.kind}[/bold]", f"[bold]{seconds(section.seconds)}[/bold]", "", "", f"[dim]{facts}[/dim]"
-        )
-        for timing in section.timings:
-            indent = "    " if "." in timing.phase else "  "
-            bar = _bar(section, timing.started, timing.seconds)
-            table.add_row(
-                indent + timing.title, seconds(timing.seconds), size(timing.bytes), escape(timing.source or ""), bar
-            )
+def report_table(deployment: Deployment) -> Group:
+    """Where the time went: one table for each section, with a bar for each phase placed within it."""
+    return Group(f"[bold]Deployment {deployment.id}[/bold]", *map(_section_table, deployment.sections))
+
+
+def _section_table(section: Section) -> Table:
+    facts = ", ".join(f"{key} {value}" for key, value in section.facts.items())
+    title = f"\n{section.kind}: {seconds(section.seconds)}[not bold dim]  {escape(facts)}[/]"
+    table = _table(title, ("phase", "seconds", "bytes", "from", "when"))
+    for timing in section.timings:
+        indent = "    " if "." in timing.phase else "  "
+        bar = _bar(section, timing.started, timing.seconds)
+        moved = size(timing.bytes)
+        table.add_row(indent + timing.title, seconds(timing.seconds), moved, escape(timing.source or ""), bar)
     return table
 
 
@@ -169,6 +169,9 @@ def _table(title: str, columns: tuple[str, ...]) -> Table:
     )
     for name in columns:
         table.add_column(
-            name, justify="right" if name in {"seconds", "bytes", "latency", "rate"} else "left", overflow="fold"
+            name,
+            justify="right" if name in {"seconds", "bytes", "latency", "rate"} else "left",
+            overflow="crop" if name == "when" else "fold",
+            no_wrap=name == "when",
         )
     return table

@@ -149,7 +149,7 @@ def test_the_users_own_mirror_is_listed(home: Path, invoke: Invoke) -> None:
 def test_report_shows_the_last_deployment_as_table_json_and_page(home: Path, invoke: Invoke, tmp_path: Path) -> None:
     timings = (Timing("verify", "verify", 0.0, 4.0),)
     report.save(state.home(), Section("install", "2026-01-02T03:04:05+00:00", 4.0, timings, {"model": "demo"}))
-    assert "verify" in invoke("report").output
+    assert "verify" in invoke("report").stdout
     assert json.loads(invoke("report", "--json").stdout)["sections"][0]["kind"] == "install"
     page = tmp_path / "report.html"
     assert invoke("report", "--html", str(page)).exit_code == 0
