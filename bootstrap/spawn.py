@@ -7,8 +7,10 @@ among the arguments, which every user of the machine can read: those go in by fi
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
+import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -17,6 +19,14 @@ from typing import IO
 
 _GRACE = 10.0  # seconds between SIGTERM and SIGKILL
 _TAIL = 30  # lines of output kept for an error message
+
+# 1 is PR_SET_PDEATHSIG, 15 SIGTERM. Whoever was orphaned before the request has another parent by now.
+_LEASH = """
+import ctypes, os, sys
+ctypes.CDLL(None).prctl(1, 15)
+if os.getppid() == int(sys.argv[1]):
+    os.execvp(sys.argv[2], sys.argv[2:])
+"""
 
 
 @dataclass(frozen=True)
@@ -80,13 +90,15 @@ def process(
     stdout: int | IO[str] = subprocess.PIPE,
     stderr: int | None = None,
 ) -> Iterator[subprocess.Popen[str]]:
-    """A child in a process group of its own, which is ended when the block is left in any way.
+    """A child in a process group of its own, which is ended when the block is left in any way, our own death included.
 
     `env` is added to this process's environment.
     """
+    if shutil.which(args[0]) is None:
+        raise ProgramMissing(f"{args[0]} is not there, or cannot be executed")
     try:
         child = subprocess.Popen(
-            list(args),
+            [*_leash(), *args],
             env={**os.environ, **(env or {})},
             stdin=subprocess.DEVNULL,
             stdout=stdout,
@@ -103,6 +115,16 @@ def process(
         end(child)
         if child.stdout is not None:
             child.stdout.close()
+
+
+def _leash() -> list[str]:
+    """What goes before a command so that the kernel ends it when we are killed; empty where the kernel cannot.
+
+    A killed install would otherwise leave a uv behind that goes on writing where the next one builds. The request
+    survives the exec; it is made in the child, since Python runs nothing safely between fork and exec. It holds for the
+    thread that starts the child: start children in the main one.
+    """
+    return [sys.executable, "-I", "-S", "-c", _LEASH, str(os.getpid())] if sys.platform == "linux" else []
 
 
 def end(child: subprocess.Popen[str]) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import shutil
 import signal
 import socket
@@ -121,9 +122,21 @@ def test_an_install_killed_in_the_middle_leaves_nothing_current_and_the_next_one
         install.kill()
         install.wait()
     assert not (home / "current").exists()
-    tool_in(home)("install", "--torch", "cpu", "--yes")
-    assert (home / "current" / "generation.json").is_file()
-    assert len(list((home / "envs").iterdir())) == 1
+    completes(home)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+def test_installs_killed_at_random_moments_never_leave_a_broken_environment_current(tmp_path: Path) -> None:
+    home, moments = tmp_path / "home", random.Random(7)
+    for _ in range(20):
+        with started(home, "install", "--torch", "cpu", "--yes") as install:
+            time.sleep(moments.uniform(0.3, 15))
+            install.kill()
+        if (home / "current").exists():
+            tool_in(home)("generate", str(PHOTO), "-o", str(tmp_path / "v.mp4"), "--size", "64x64", "--steps", "1")
+            shutil.rmtree(home)
+    completes(home)
 
 
 @pytest.mark.docker
@@ -169,6 +182,14 @@ def started(home: Path, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
                     process.wait(30)
                 except subprocess.TimeoutExpired:
                     process.kill()
+
+
+def completes(home: Path) -> None:
+    """An install after the interrupted ones succeeds, and leaves nothing of them."""
+    tool_in(home)("install", "--torch", "cpu", "--yes")
+    assert (home / "current" / "generation.json").is_file()
+    assert len(list((home / "envs").iterdir())) == 1
+    assert [path.name for path in (home / "cache" / "models").iterdir() if path.name.startswith(".")] == []
 
 
 def heed_ctrl_c() -> None:

@@ -67,3 +67,22 @@ def test_a_child_reads_nothing_from_our_terminal() -> None:
         env=os.environ,
     )
     assert done.stdout.strip() == "''"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child of its parent's death")
+def test_a_child_does_not_outlive_our_own_kill() -> None:
+    code = (
+        "from bootstrap import spawn; import time\n"
+        "with spawn.process(['sleep', '600']) as child: print(child.pid, flush=True); time.sleep(600)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        child = int(parent.stdout.readline())
+        deadline = time.monotonic() + 10
+        while b"sleep" not in Path(f"/proc/{child}/cmdline").read_bytes()[:6] and time.monotonic() < deadline:
+            time.sleep(0.02)
+        parent.kill()
+        parent.wait()
+    while alive(child) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not alive(child)
