@@ -9,16 +9,20 @@ TOOL_FILES := pyproject.toml runtime/__init__.py
 TEST_LOCK := runtime/locks/cpu.txt
 TORCH_INDEX := https://download.pytorch.org/whl/cpu
 
-.PHONY: demo test check soak lock clean help
+.PHONY: demo installed test check soak lock clean help
 
 help:
 	@sed -n 's/^# //p' Makefile
 
-demo: $(VENV)/.tool
-	$(BIN)/i2v-setup install --model demo --mirror auto --yes
-	$(BIN)/i2v-setup generate $(PHOTO) -o demo.mp4
+demo: demo.mp4
 	$(BIN)/i2v-setup report
 	@echo "The video: $(CURDIR)/demo.mp4 (the demo model has random weights: it shows the path, not the quality)"
+
+demo.mp4: $(PHOTO) $(wildcard runtime/*.py) | installed
+	$(BIN)/i2v-setup generate $(PHOTO) -o $@
+
+installed: $(VENV)/.tool
+	$(BIN)/i2v-setup install --model demo --mirror auto --yes
 
 test: check
 	$(BIN)/python -m pytest
