@@ -60,8 +60,9 @@ def _edited(text: str, edit: Callable[[str], str]) -> str:
     old = text.removeprefix(mark).split("\n")
     plain = [line.removesuffix("\r") for line in old]
     carriage = "\r" if old[0].endswith("\r") else ""
-    edited = edit("\n".join(plain))
-    if plain[-1]:
+    unfinished = bool(plain[-1])  # no line end after the last line: some editors of ours would append to that line
+    edited = edit("\n".join(plain) + "\n" * unfinished)
+    if unfinished:
         edited = edited.removesuffix("\n")
     new = edited.split("\n")
     result = [line + carriage for line in new[:-1]] + new[-1:]
