@@ -37,14 +37,20 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session", params=BOUNDS)
 def environment(request: pytest.FixtureRequest, wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An environment with the wheel and its dependencies only: the newest, or the oldest that are allowed."""
-    path = tmp_path_factory.mktemp("wheel") / "env"
-    settings = pip_settings.read()
-    carried = PackageSources("", settings.index_url or "", cert=settings.cert, proxy=settings.proxy).environ()
-    if settings.index_url:
-        carried["UV_DEFAULT_INDEX"] = settings.index_url
+    path = tmp_path_factory.mktemp(request.param) / "env"
     run(uv.find_uv_bin(), "venv", "--python", sys.executable, str(path))
     python = str(path / "bin" / "python")
-    run(uv.find_uv_bin(), "pip", "install", "--python", python, "--resolution", request.param, str(wheel), env=carried)
+    run(
+        uv.find_uv_bin(),
+        "pip",
+        "install",
+        "--python",
+        python,
+        "--resolution",
+        request.param,
+        str(wheel),
+        env=index_settings(),
+    )
     return path
 
 
@@ -67,10 +73,26 @@ def test_the_installed_tool_answers_and_detects_without_a_heavy_dependency(envir
     assert not list(environment.glob("lib/python*/site-packages/torch"))
 
 
-def run(*command: str, env: dict[str, str] | None = None) -> str:
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("environment", ["lowest-direct"], indirect=True)
+def test_the_tools_own_tests_pass_with_the_oldest_dependencies_that_it_allows(environment: Path) -> None:
+    python = str(environment / "bin" / "python")
+    run(uv.find_uv_bin(), "pip", "install", "--python", python, "pytest", "pytest-timeout", "pip", env=index_settings())
+    tested = ["tests/mirrors", "tests/bootstrap", "tests/test_house.py"]
+    run(python, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tested, cwd=ROOT, env={"CI": ""})
+
+
+def index_settings() -> dict[str, str]:
+    """The user's pip settings, for uv."""
+    pip = pip_settings.read()
+    carried = PackageSources("", pip.index_url or "", cert=pip.cert, proxy=pip.proxy).environ()
+    return {**carried, "UV_DEFAULT_INDEX": pip.index_url} if pip.index_url else carried
+
+
+def run(*command: str, env: dict[str, str] | None = None, cwd: Path = Path("/")) -> str:
     clean = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     done = subprocess.run(
-        command, env={**clean, **(env or {})}, cwd="/", capture_output=True, text=True, check=False, timeout=280
+        command, env={**clean, **(env or {})}, cwd=cwd, capture_output=True, text=True, check=False, timeout=580
     )
     assert done.returncode == 0, done.stderr + done.stdout
     return done.stdout
