@@ -38,7 +38,7 @@ soak: $(VENV)/.test
 
 $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or newer is needed: make PYTHON=/path/to/python3")'
-	$(PYTHON) -m venv $(VENV)
+	$(PYTHON) -m venv --clear $(VENV) || { rm -rf $(VENV); exit 1; }
 
 $(VENV)/.tool: $(TOOL_FILES) | $(BIN)/python
 	$(PIP) install --quiet --editable .

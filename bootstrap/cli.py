@@ -16,8 +16,11 @@ class Commands(click.Group):
     """The group, with the one place where errors become a line, a hint and an exit code."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; errors that a user can mend end it without a traceback, SIGTERM ends it as Ctrl-C does."""
-        before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+        """Run the command; errors end it without a traceback; SIGTERM and a lost terminal end it as Ctrl-C does."""
+        handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+        for number, handler in handlers.items():
+            if handler != signal.SIG_IGN:  # nohup wants a lost terminal ignored
+                signal.signal(number, signal.default_int_handler)
         try:
             return super().invoke(ctx)
         except (click.ClickException, click.exceptions.Exit, click.Abort):
@@ -28,7 +31,8 @@ class Commands(click.Group):
         except Exception as error:  # noqa: BLE001 - the one place where errors end
             _end(ctx, error)
         finally:
-            signal.signal(signal.SIGTERM, before)
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
 
 
 def _end(ctx: click.Context, error: Exception) -> NoReturn:
@@ -38,7 +42,11 @@ def _end(ctx: click.Context, error: Exception) -> NoReturn:
     from runtime.options import InvalidOption
 
     hint = getattr(error, "hint", None)
-    if hint is None:  # not of the family: a defect of ours, or one that the user must see whole
+    if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
+        hint = "see to its place and its rights; I2V_SETUP_HOME moves what is ours"
+        reason = error.strerror or str(error)
+        error = OSError(f"{error.filename}: {reason}" if error.filename else reason)
+    if hint is None:  # not of the family: a defect of ours, which we need to see whole
         raise error
     click.secho(f"error: {error}", fg="red", err=True)
     if hint:
@@ -146,7 +154,7 @@ def install(ctx: click.Context, mirror: str, model: str, torch: str, dry_run: bo
         console.warn(warning)
     plan = prepared.plan()
     if plan.steps:
-        console.show(present.plan_table(plan))
+        (console.table if dry_run else console.show)(present.plan_table(plan))
     else:
         console.say(f"nothing to do: {plan.generation.path} is whole and in use", "bold green")
     if dry_run:
@@ -210,8 +218,13 @@ def run(ctx: click.Context, model: str | None, host: str, port: int, tag: str | 
 
     console = _console(ctx)
     if tag is None:
-        ctx.exit(serve.run_local(_home(), model, host, port, console))
-    serve.run_docker(_home(), tag, port, gpus, console)
+        if gpus is not None:
+            raise click.UsageError("--gpus goes with --docker; the local server takes the GPU that it finds")
+        serve.run_local(_home(), model, host, port, console)
+    else:
+        if model is not None or ctx.get_parameter_source("host") == click.core.ParameterSource.COMMANDLINE:
+            raise click.UsageError("--model and --host do not go with --docker: an image has its model, on loopback")
+        serve.run_docker(_home(), tag, port, gpus, console)
 
 
 @main.command(
@@ -237,7 +250,7 @@ def build_image(ctx: click.Context, /, dry_run: bool, as_json: bool, **wanted: A
         if as_json:
             console.data(prepared.steps)
         else:
-            console.show(present.image_table(prepared.steps))
+            console.table(present.image_table(prepared.steps))
         return
     deployment = command.build(prepared, _home(), console)
     if as_json:

@@ -35,7 +35,6 @@ class Task:
     def __init__(self, progress: Progress | None, task_id: Any = None) -> None:
         self._progress = progress
         self._id = task_id
-        self.note = ""
 
     def advance(self, amount: float = 1) -> None:
         """So much more is done."""
@@ -49,7 +48,6 @@ class Task:
 
     def say(self, note: str) -> None:
         """What is being done right now."""
-        self.note = note
         if self._progress is not None:
             self._progress.update(self._id, note=note)
 
@@ -73,7 +71,7 @@ class Console:
 
     def data(self, document: Any) -> None:
         """One JSON document on stdout; frozen dataclasses become objects."""
-        sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False, default=_plain) + "\n")
+        sys.stdout.write(json.dumps(document, indent=2, default=_plain) + "\n")
 
     def table(self, table: RenderableType) -> None:
         """A table that was asked for, on stdout."""
@@ -93,11 +91,11 @@ class Console:
             return
         columns = (
             SpinnerColumn(finished_text="✓"),
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}", style="dim"),
+            TextColumn("{task.fields[note]}", style="dim", markup=False),
         )
         with Progress(*columns, console=self.err) as progress:
             task_id = progress.add_task(title, total=total, note="")

@@ -15,7 +15,7 @@ from bootstrap.execute import Site, execute
 from bootstrap.packages import PackageSources
 from bootstrap.plan import Plan
 from bootstrap.report import Deployment, Recorder
-from bootstrap.sourcing import choose_sources, http_settings
+from bootstrap.sourcing import candidates, choose_sources, http_settings
 from bootstrap.state import Home, writable
 from bootstrap.torch_builds import Pick
 from runtime import models
@@ -62,6 +62,7 @@ def prepare(request: Request, home: Home, console: Console) -> Prepared:
     python = plan.python_for(here, torch.build)
     http = http_settings(here.pip)
     recorder.facts.update(torch=torch.build.id, python=python.version)
+    candidates(request.mirror, here.pip, home.user_mirrors)  # a wrong name is told even where no mirror is needed
     sources = None
     if not generations.of(home, torch.build, python.version).complete:
         with console.working("choose a mirror"), recorder.phase("choose", "choose a mirror") as measured:

@@ -6,8 +6,6 @@ certificate, a proxy) is carried over, since uv does not read pip's configuratio
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,6 +14,7 @@ import tomlkit
 from bootstrap.pip_settings import PipSettings
 from mirrors import configs, urls
 from mirrors.catalogue import Mirror
+from mirrors.http import HttpSettings
 
 
 @dataclass(frozen=True)
@@ -35,14 +34,10 @@ class PackageSources:
         """The index for people: its name and its URL without credentials."""
         return f"{self.name} ({urls.shown(self.index_url)})"
 
-    def environ(self, base: Mapping[str, str] = os.environ) -> dict[str, str]:
-        """What a client needs in its environment: certificate and proxy, unless it has its own there already."""
-        added = {}
-        if self.cert and not base.get("SSL_CERT_FILE"):
-            added["SSL_CERT_FILE"] = self.cert
-        if self.proxy:
-            added.update({name: self.proxy for name in ("HTTP_PROXY", "HTTPS_PROXY") if not base.get(name.lower())})
-        return added
+    def environ(self) -> dict[str, str]:
+        """What a client needs in its environment: the certificate and the proxy that the mirrors were measured with."""
+        cert = {"SSL_CERT_FILE": self.cert} if self.cert else {}
+        return cert | ({"HTTP_PROXY": self.proxy, "HTTPS_PROXY": self.proxy} if self.proxy else {})
 
     def config_files(self) -> dict[str, str]:
         """The environment's own files by name: pip.conf, uv.toml, .condarc, .mambarc."""
@@ -75,10 +70,17 @@ class PackageSources:
         return tomlkit.dumps(document)
 
 
-def sources(pip: PipSettings, index: Mirror, torch: Mirror | None, conda_channel: str | None) -> PackageSources:
-    """Put the chosen index, the one for torch's own wheels and the user's pip settings together."""
+def sources(
+    pip: PipSettings, http: HttpSettings, index: Mirror, torch: Mirror | None, conda_channel: str | None
+) -> PackageSources:
+    """Put the chosen index, the one for torch's own wheels and the user's pip settings together.
+
+    Certificate and proxy are those that the mirrors were measured with.
+    """
     flat = (torch.url,) if torch and torch.layout == "flat" else ()
     simple = (torch.url,) if torch and torch.layout == "simple" else ()
     links = (*flat, *(link if "://" in link else str(Path(link).expanduser()) for link in pip.find_links))
     extras = tuple(url for url in (*simple, *pip.extra_index_urls) if url != index.url)
-    return PackageSources(index.id, index.url, extras, links, pip.cert, pip.proxy, conda_channel)
+    cert = str(http.ca_bundle) if http.ca_bundle else None
+    proxy = (http.proxies or {}).get("https")
+    return PackageSources(index.id, index.url, extras, links, cert, proxy, conda_channel)

@@ -44,13 +44,12 @@ class PipSettings:
 
 def read(environ: Mapping[str, str] = os.environ) -> PipSettings:
     """The settings of the user who runs us: system, user, this prefix, PIP_CONFIG_FILE, PIP_*; a later one wins."""
+    found = [(str(path), sections) for path in _config_files(environ) if (sections := _from_file(path))]
+    sources = [path for path, _ in found]
     values: dict[str, str] = {}
-    sources = []
-    for path in _config_files(environ):
-        found = _from_file(path)
-        if found:
-            sources.append(str(path))
-        values.update(found)
+    for section in _SECTIONS:  # all files' [global], then all files' [install]
+        for _, sections in found:
+            values.update(sections.get(section, {}))
     from_environment = _from_environment(environ)
     if from_environment:
         sources.append("environment")
@@ -78,7 +77,7 @@ def _config_files(environ: Mapping[str, str]) -> Iterator[Path]:
     for directory in environ.get("XDG_CONFIG_DIRS", "/etc/xdg").split(os.pathsep):
         yield Path(directory) / "pip" / "pip.conf"
     yield Path("/etc/pip.conf")
-    if chosen is None:  # a set PIP_CONFIG_FILE stands in for the user's files
+    if not (chosen and Path(chosen).exists()):  # a PIP_CONFIG_FILE that is there stands in for the user's files
         yield home / ".pip" / "pip.conf"
         yield Path(environ.get("XDG_CONFIG_HOME") or home / ".config") / "pip" / "pip.conf"
     yield Path(sys.prefix) / "pip.conf"
@@ -86,17 +85,17 @@ def _config_files(environ: Mapping[str, str]) -> Iterator[Path]:
         yield Path(chosen)
 
 
-def _from_file(path: Path) -> dict[str, str]:
+def _from_file(path: Path) -> dict[str, dict[str, str]]:
     parser = configparser.RawConfigParser()
     try:
         parser.read(path, encoding="utf-8")
     except (OSError, configparser.Error, UnicodeDecodeError):
         return {}  # pip itself says what is wrong with it
-    values: dict[str, str] = {}
-    for section in _SECTIONS:
-        if parser.has_section(section):
-            values.update({key.replace("_", "-"): value for key, value in parser.items(section)})
-    return {key: value for key, value in values.items() if key in _KEYS}
+    sections = {}
+    for section in filter(parser.has_section, _SECTIONS):
+        values = {key.replace("_", "-"): value for key, value in parser.items(section)}
+        sections[section] = {key: value for key, value in values.items() if key in _KEYS}
+    return {section: values for section, values in sections.items() if values}
 
 
 def _from_environment(environ: Mapping[str, str]) -> dict[str, str]:

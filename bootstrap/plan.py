@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bootstrap import generations, weights
-from bootstrap.errors import SetupError
+from bootstrap.errors import SetupError, UsageProblem
 from bootstrap.generations import Generation
 from bootstrap.machine import Machine
 from bootstrap.packages import PackageSources
@@ -101,6 +101,8 @@ def python_for(machine: Machine, build: TorchBuild) -> Python:
     """
     if build.id == "cpu" and (machine.system, machine.arch) != ("Linux", "x86_64"):
         raise SetupError(f"there is no CPU lock for {machine.system} on {machine.arch} yet", "use Linux on x86_64")
+    if (build.id == "mps") != (machine.system == "Darwin") and build.id != "cpu":
+        raise UsageProblem(f"the torch build {build.id} is not for {machine.system}", "choose --torch auto")
     ours = ".".join(machine.python.split(".")[:2])
     preferred = sorted(build.pythons, key=lambda version: (version == ours, build.pythons.index(version)), reverse=True)
     local = (version for version in preferred if _has_torch(machine, build, version))

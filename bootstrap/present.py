@@ -82,9 +82,9 @@ def machine_table(machine: Machine) -> Table:
 def pip_rows(machine: Machine) -> list[tuple[str, str]]:
     """The pip settings in force, without credentials."""
     pip = machine.pip
-    rows = [("index-url", redact(pip.index_url))] if pip.index_url else []
-    rows += [("extra-index-url", redact(url)) for url in pip.extra_index_urls]
-    rows += [("find-links", redact(link)) for link in pip.find_links]
+    rows = [("index-url", shown(pip.index_url))] if pip.index_url else []
+    rows += [("extra-index-url", shown(url)) for url in pip.extra_index_urls]
+    rows += [("find-links", shown(link)) for link in pip.find_links]
     rows += [(name, redact(value)) for name, value in (("cert", pip.cert), ("proxy", pip.proxy)) if value]
     return rows + [("trusted-host", f"{host} (never handed on)") for host in pip.trusted_hosts]
 

@@ -13,8 +13,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
-from pathlib import Path
 from typing import Any
+
+from filelock import FileLock
 
 from bootstrap.errors import SetupError
 from bootstrap.state import Home, writable
@@ -100,13 +101,18 @@ class Recorder:
 
 def save(home: Home, section: Section) -> Deployment:
     """Store a section: an install or a build begins a new deployment, others replace their like in the last one."""
+    with FileLock(writable(home.deployments) / ".lock"):  # a generation and a server may end at once
+        return _save(home, section)
+
+
+def _save(home: Home, section: Section) -> Deployment:
     last = None if section.kind in OPENING else find_last(home)
     if last is None:
         deployment = Deployment(datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%S-%f"), (section,))
     else:
         others = tuple(s for s in last.sections if s.kind != section.kind)
         deployment = replace(last, sections=(*others, section))
-    path = writable(home.deployments) / f"{deployment.id}.json"
+    path = home.deployments / f"{deployment.id}.json"
     temporary = path.with_suffix(f".{os.getpid()}.tmp")
     temporary.write_text(to_json(deployment), encoding="utf-8")
     temporary.replace(path)
@@ -137,7 +143,7 @@ def last(home: Home) -> Deployment:
 
 def to_json(deployment: Deployment) -> str:
     """The deployment as a JSON document."""
-    return json.dumps(asdict(deployment), indent=2, ensure_ascii=False)
+    return json.dumps(asdict(deployment), indent=2)
 
 
 def _from_json(data: Mapping[str, Any]) -> Deployment:
@@ -146,15 +152,3 @@ def _from_json(data: Mapping[str, Any]) -> Deployment:
         for section in data["sections"]
     )
     return Deployment(data["id"], tuple(sections))
-
-
-def of_file(path: Path) -> Deployment:
-    """A deployment kept as a file.
-
-    Raises:
-        SetupError: the file cannot be read as one.
-    """
-    try:
-        return _from_json(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise SetupError(f"{path} is no timing report: {error}") from error

@@ -28,11 +28,11 @@ Status = Mapping[str, Any]
 Check = Callable[[], None]  # raises if the server has ended
 
 
-def run_local(home: Home, model_id: str | None, host: str, port: int, console: Console) -> int:
-    """Serve in the current environment until Ctrl-C or the server's own end; its exit code.
+def run_local(home: Home, model_id: str | None, host: str, port: int, console: Console) -> None:
+    """Serve in the current environment until Ctrl-C.
 
     Raises:
-        SetupError: nothing installed, the port taken, or the server died before it was ready.
+        SetupError: nothing installed, the port taken, or the server died.
     """
     generation = generations.current(home)
     model = installed_model(home, model_id)
@@ -49,17 +49,18 @@ def run_local(home: Home, model_id: str | None, host: str, port: int, console: C
         _follow(_url(host, port), recorder, check, console, pid=child.pid)
         _announce(report.save(home, recorder.section()), _url(host, port), console)
         try:
-            return child.wait()
+            _check_end(child.wait())
         except KeyboardInterrupt:
             console.say("stopping …")
-            return spawn.end(child)
+            _check_end(spawn.end(child))
 
 
-def run_docker(home: Home, tag: str, port: int, gpus: str | None, console: Console) -> int:
-    """Serve from an image until Ctrl-C or the container's own end; the container is removed then.
+def run_docker(home: Home, tag: str, port: int, gpus: str | None, console: Console) -> None:
+    """Serve from an image until Ctrl-C; the container is removed then.
 
     Raises:
         ImageError: no engine, no such image, the port is taken, or the container ended before it was ready.
+        SetupError: it ended later, by itself.
     """
     recorder = Recorder("run", image=tag)
     with docker.connect() as engine:
@@ -70,10 +71,9 @@ def run_docker(home: Home, tag: str, port: int, gpus: str | None, console: Conso
             recorder.facts["model"] = str(status["model"])
             _announce(report.save(home, recorder.section()), running.url, console)
             try:
-                return running.wait()
+                _check_end(running.wait())
             except KeyboardInterrupt:
                 console.say("stopping …")
-                return 0
 
 
 def _follow(url: str, recorder: Recorder, check: Check, console: Console, pid: int | None = None) -> Status:
@@ -105,6 +105,13 @@ def _follow(url: str, recorder: Recorder, check: Check, console: Console, pid: i
             time.sleep(_POLL)
 
 
+def _check_end(code: int) -> None:
+    if code != 0:
+        how = f"signal {-code}" if code < 0 else f"exit code {code}"
+        hint = "its reason stands above; unfinished jobs go on at its next start"
+        raise SetupError(f"the server ended with {how}", hint)
+
+
 def _ready(session: requests.Session, url: str) -> Status | None:
     try:
         document = session.get(f"{url}/ready", timeout=_ANSWER).json()
@@ -123,5 +130,5 @@ def _announce(deployment: Deployment, url: str, console: Console) -> None:
 
 
 def _url(host: str, port: int) -> str:
-    shown = "127.0.0.1" if host in {"0.0.0.0", "::"} else host  # noqa: S104 - compared, not bound
+    shown = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared, not bound
     return f"http://[{shown}]:{port}" if ":" in shown else f"http://{shown}:{port}"

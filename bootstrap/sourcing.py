@@ -20,6 +20,7 @@ from bootstrap.torch_builds import TorchBuild
 from mirrors import catalogue, choose, lock, probe
 from mirrors.catalogue import Mirror
 from mirrors.choose import Choice
+from mirrors.errors import BadMirror
 from mirrors.http import HttpSettings
 from mirrors.lock import Pin
 from mirrors.probe import Measurement, Wanted
@@ -60,8 +61,15 @@ def candidates(mirror: str, pip: PipSettings, own: Path) -> tuple[Mirror, ...]:
     """
     if mirror != "auto":
         return (catalogue.find(mirror, "pypi", own),)
-    configured = (catalogue.adhoc(pip.index_url, "configured"),) if pip.index_url else ()
-    return (*configured, *catalogue.mirrors("pypi", own))
+    return (*_configured(pip), *catalogue.mirrors("pypi", own))
+
+
+def _configured(pip: PipSettings) -> tuple[Mirror, ...]:
+    """The index that pip's settings name; none where it is one that we do not use, such as plain http."""
+    try:
+        return (catalogue.adhoc(pip.index_url, "configured"),) if pip.index_url else ()
+    except BadMirror:
+        return ()
 
 
 def measure(mirrors: Sequence[Mirror], pins: Sequence[Pin], http: HttpSettings) -> list[Measurement]:
@@ -85,7 +93,9 @@ def choose_sources(
     if build.torch_bytes and not lock.local_wheels(_named(pins, "torch"), machine.pip.find_link_directories(), python):
         known = [catalogue.with_variant(row, build.id) for row in catalogue.mirrors("pytorch", own)]
         torch = choose.choose(probe.measure(known, _wanted(pins, "torch"), http), build.torch_bytes)
-    sources = packages.sources(machine.pip, index.mirror, torch.mirror if torch else None, _conda_channel(index, own))
+    sources = packages.sources(
+        machine.pip, http, index.mirror, torch.mirror if torch else None, _conda_channel(index, own)
+    )
     return Sourcing(sources, index, torch)
 
 

@@ -59,7 +59,7 @@ def probe(args: Sequence[str], timeout: float = 5.0) -> str | None:
 
 
 def run(
-    args: Sequence[str], *, env: Mapping[str, str] | None = None, on_line: Callable[[str], None] | None = None
+    args: Sequence[str], *, env: Mapping[str, str | None] | None = None, on_line: Callable[[str], None] | None = None
 ) -> Finished:
     """Run to the end; each line of stdout and stderr goes to `on_line`, the last ones into the result.
 
@@ -86,20 +86,20 @@ def lines(child: subprocess.Popen[str]) -> Iterator[str]:
 def process(
     args: Sequence[str],
     *,
-    env: Mapping[str, str] | None = None,
+    env: Mapping[str, str | None] | None = None,
     stdout: int | IO[str] = subprocess.PIPE,
     stderr: int | None = None,
 ) -> Iterator[subprocess.Popen[str]]:
     """A child in a process group of its own, which is ended when the block is left in any way, our own death included.
 
-    `env` is added to this process's environment.
+    `env` is added to this process's environment; a name whose value is None is left out of it.
     """
     if shutil.which(args[0]) is None:
         raise ProgramMissing(f"{args[0]} is not there, or cannot be executed")
     try:
         child = subprocess.Popen(
             [*_leash(), *args],
-            env={**os.environ, **(env or {})},
+            env={name: value for name, value in {**os.environ, **(env or {})}.items() if value is not None},
             stdin=subprocess.DEVNULL,
             stdout=stdout,
             stderr=stderr,

@@ -71,7 +71,12 @@ def home() -> Home:
     """The directories in force; nothing is created."""
     root = os.environ.get("I2V_SETUP_HOME")
     if root:
-        base = Path(root).expanduser().absolute()
+        try:
+            base = Path(root).expanduser().absolute()
+        except RuntimeError as error:  # ~nobody
+            raise SetupError(
+                f"I2V_SETUP_HOME is {root}: {error}", "set it to a directory that you may write"
+            ) from error
         return Home(base, base / "cache", base / "state", base / "config")
     dirs = platformdirs.PlatformDirs(_APP, appauthor=False)
     return Home(dirs.user_data_path, dirs.user_cache_path, dirs.user_state_path, dirs.user_config_path)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import urlsplit
 
-from bootstrap.state import Home
+from filelock import FileLock
+
+from bootstrap.state import Home, writable
 from mirrors import catalogue
-from mirrors.fetch import Artifact, fetch
+from mirrors.digest import sha256_of
+from mirrors.fetch import Artifact, Fetched, fetch
 from mirrors.http import HttpSettings
 from mirrors.store import Store
 from runtime.models import ModelFile, ModelSpec
@@ -40,20 +43,34 @@ def bring(
         MirrorError: a file could not be had, or the disk is full. What came in is kept for the next try.
     """
     store, final = Store(home.store), directory(home, model)
-    staging = final.with_name(f".{final.name}.{os.getpid()}")
     sources: dict[str, None] = {}
-    try:
-        for file in model.files:
-            on_file(file.path)
-            artifact = Artifact(f"{model.id}/{file.path}", file.size, file.sha256)
-            fetched = fetch(artifact, _addresses(model, file, home), store, http, on_bytes)
-            sources[fetched.source] = None
-            _link(fetched.path, staging / file.path)
-        shutil.rmtree(final, ignore_errors=True)
-        staging.replace(final)
-    finally:
+    with FileLock(writable(home.cache) / ".models.lock"):  # an image build and an install may want the same
+        staging = final.with_name(f".{final.name}")  # also what a killed run left
         shutil.rmtree(staging, ignore_errors=True)
-    return ("bundled",) if model.bundled else tuple(sources)
+        try:
+            for file in model.files:
+                on_file(file.path)
+                fetched = _fetch(model, file, home, store, http, on_bytes)
+                sources[fetched.source] = None
+                _link(fetched.path, staging / file.path)
+            shutil.rmtree(final, ignore_errors=True)
+            staging.replace(final)
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+    return ("bundled",) if model.bundled else tuple(dict.fromkeys(urlsplit(url).netloc or url for url in sources))
+
+
+def _fetch(
+    model: ModelSpec, file: ModelFile, home: Home, store: Store, http: HttpSettings, on_bytes: Callable[[int], None]
+) -> Fetched:
+    """The file in the store. One that was there is read again: a bad disk, or a hand, may have changed it since."""
+    artifact = Artifact(f"{model.id}/{file.path}", file.size, file.sha256)
+    addresses = _addresses(model, file, home)
+    fetched = fetch(artifact, addresses, store, http, on_bytes)
+    if fetched.source == "store" and sha256_of(fetched.path) != file.sha256:
+        fetched.path.unlink()
+        fetched = fetch(artifact, addresses, store, http, on_bytes)
+    return fetched
 
 
 def _addresses(model: ModelSpec, file: ModelFile, home: Home) -> list[str]:

@@ -65,7 +65,7 @@ def place_model(model: ModelSpec, model_dir: Path, target: Path) -> None:
     target.mkdir()
     for file in model.files:
         source = model_dir / file.path
-        hint = f"fetch it again: i2v-setup install --model {model.id}"
+        hint = f"remove {model_dir}, then fetch it again: i2v-setup install --model {model.id}"
         if not source.is_file():
             raise ImageError(f"a file of the model {model.id} is missing: {source}", hint)
         if source.stat().st_size != file.size or sha256_of(source) != file.sha256:

@@ -67,6 +67,7 @@ def find(id_or_url: str, kind: Kind = "pypi", own: Path | None = None) -> Mirror
     known = mirrors(kind, own)
     if "://" in id_or_url:
         url = id_or_url.rstrip("/")
+        _check_url(url)
         return next((row for row in known if row.url == url), None) or adhoc(url, urlsplit(url).hostname or url, kind)
     wanted = id_or_url.strip().lower()
     found = next((row for row in known if row.id == wanted), None)

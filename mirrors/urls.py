@@ -17,8 +17,8 @@ def shown(url: str) -> str:
 
 
 def redact(text: str) -> str:
-    """Free text without the credentials of any URL in it."""
-    return re.sub(r"://[^/\s]*@", "://***@", text)
+    """Free text without the credentials of any URL in it, or of an address that begins it (user:password@host:port)."""
+    return re.sub(r"(://|^)[^/\s]*@", r"\1***@", text)
 
 
 def is_loopback(url: str) -> bool:

@@ -21,6 +21,17 @@ _DURATION = re.compile(r"([\d.]+)\s*(ms|s|m)(?![a-z])")
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0}
 _DECORATION = " \u00d7\u251c\u2570\u2500\u25b6\u2502"  # the lines and arrows that uv draws around its errors
 _REASON_LINES = 7
+_NOT_INHERITED = (
+    "UV_DEFAULT_INDEX",
+    "UV_INDEX",
+    "UV_INDEX_URL",
+    "UV_EXTRA_INDEX_URL",
+    "UV_FIND_LINKS",
+    "UV_NO_INDEX",
+    "UV_INSECURE_HOST",
+    "UV_OFFLINE",
+    "UV_CONFIG_FILE",
+)
 _HINTS = (
     ("hash mismatch", "the mirror serves bytes that are not the locked ones; run again with --mirror upstream"),
     ("No space left", "free some space, or set I2V_SETUP_HOME to a directory on a larger disk"),
@@ -80,8 +91,9 @@ def sync(
 
 
 def _uv(arguments: list[str], env: Mapping[str, str], on_line: Callable[[str], None] | None = None) -> spawn.Finished:
-    quiet = {"NO_COLOR": "1", "UV_NO_PROGRESS": "1", **env}
-    return spawn.run([str(uv.find_uv_bin()), *arguments], env=quiet, on_line=on_line)
+    # The user's own variables would go before the configuration that we write, and one switches verification off.
+    ours = {**dict.fromkeys(_NOT_INHERITED), "NO_COLOR": "1", "UV_NO_PROGRESS": "1", **env}
+    return spawn.run([str(uv.find_uv_bin()), *arguments], env=ours, on_line=on_line)
 
 
 def _seconds(text: str) -> float:

@@ -42,7 +42,14 @@ def test_the_version_is_the_distributions(invoke: Invoke) -> None:
 
 
 def test_detect_as_json_is_one_document_on_stdout_and_nothing_else(home: Path) -> None:
-    environment = {**os.environ, "https_proxy": "http://user:hunter2@proxy.example:3128"}
+    secrets = {
+        "https_proxy": "http://user:hunter2@proxy.example:3128",
+        "all_proxy": "user:hunter2@proxy.example:1080",
+        "PIP_PROXY": "user:hunter2@proxy.example:80",
+        "PIP_FIND_LINKS": "https://wheels.example/w/?sig=hunter2",
+        "PIP_INDEX_URL": "http://user:hunter2@plain.example/simple",
+    }
+    environment = {**os.environ, **secrets}
     done = subprocess.run(
         [*COMMAND, "detect", "--json", "--offline"], env=environment, capture_output=True, text=True, check=True
     )
@@ -61,6 +68,7 @@ def test_detect_as_json_is_one_document_on_stdout_and_nothing_else(home: Path) -
         (["install", "--mirror", "nonesuch"], "nonesuch"),
         (["install", "--mirror", "http://plain.example/simple"], "plain http"),
         (["install", "--torch", "cu999"], "cu999"),
+        (["install", "--mirror", "https://[bad"], "no URL"),
         (["build-image", "--model", "nonesuch"], "nonesuch"),
         (["mirrors", "--kind", "nonesuch"], "nonesuch"),
     ],
@@ -154,6 +162,19 @@ def test_report_shows_the_last_deployment_as_table_json_and_page(home: Path, inv
     page = tmp_path / "report.html"
     assert invoke("report", "--html", str(page)).exit_code == 0
     assert "verify" in page.read_text(encoding="utf-8")
+
+
+def test_what_the_file_system_refuses_is_one_clear_error(home: Path, invoke: Invoke) -> None:
+    home.mkdir()
+    (home / "envs").write_text("", encoding="utf-8")
+    done = invoke("install", "--torch", "cpu", "--yes")
+    assert done.exit_code == 1
+    assert str(home / "envs") in told(done.output)[0]
+
+
+def test_options_that_mean_nothing_together_are_wrong_usage(invoke: Invoke) -> None:
+    assert invoke("run", "--docker", "x", "--host", "0.0.0.0").exit_code == 2
+    assert invoke("run", "--gpus", "all").exit_code == 2
 
 
 def test_nothing_to_undo_is_said(invoke: Invoke) -> None:

@@ -81,6 +81,17 @@ def test_other_bytes_of_the_right_length_are_refused_whatever_the_index_says(
     assert installed(environment) == []
 
 
+def test_the_users_own_uv_variables_do_not_turn_it_to_another_index(
+    environment: Path, mirror: LoopbackMirror, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with LoopbackMirror() as other:
+        monkeypatch.setenv("UV_DEFAULT_INDEX", other.index_url)
+        monkeypatch.setenv("UV_INSECURE_HOST", "127.0.0.1")
+        sync(environment, mirror.index_url, tmp_path)
+        assert other.requests == []
+    assert installed(environment)
+
+
 def test_a_password_in_the_index_url_is_in_no_message(
     environment: Path, mirror: LoopbackMirror, tmp_path: Path
 ) -> None:
