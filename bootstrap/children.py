@@ -54,7 +54,9 @@ def run(child: Child, recorder: Recorder, *, on_event: Callable[[Event], None], 
                     last = event
             code = process.wait()
     except spawn.ProgramMissing as error:
-        raise SetupError(f"the environment is damaged: {error}", "run `i2v-setup install` again") from error
+        raise SetupError(
+            f"the environment is damaged: {error}", "build it again: i2v-setup install --rebuild"
+        ) from error
     if code == 0 and last["event"] == "done":
         return last
     if last["event"] == "error":

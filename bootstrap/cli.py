@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -93,11 +94,13 @@ def _console(ctx: click.Context) -> Any:
 
 def _home() -> Any:
     from bootstrap import configs
+    from bootstrap.errors import SetupError
     from bootstrap.state import home
 
     found = home()
     if found.journal.exists():
-        configs.recover(found.journal)  # what a kill interrupted is taken back before anything else
+        with suppress(SetupError):  # a home that cannot be written is told by the commands that write
+            configs.recover(found.journal)  # what a kill interrupted is taken back before anything else
     return found
 
 
@@ -136,17 +139,18 @@ def detect(ctx: click.Context, as_json: bool, offline: bool) -> None:
 @_mirror
 @click.option("--model", default="demo", show_default=True, metavar="ID", help="The model whose weights are fetched.")
 @_torch
+@click.option("--rebuild", is_flag=True, help="Build the environment anew, even if it seems whole.")
 @click.option("--dry-run", is_flag=True, help="Show the plan, change nothing.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @_json
 @click.pass_context
-def install(ctx: click.Context, mirror: str, model: str, torch: str, dry_run: bool, yes: bool, as_json: bool) -> None:
+def install(ctx: click.Context, /, dry_run: bool, yes: bool, as_json: bool, **wanted: Any) -> None:
     """Write configs, build the environment, fetch and verify the weights, make it current."""
     from bootstrap import install as command
     from bootstrap import present
 
     console = _console(ctx)
-    prepared = command.prepare(command.Request(model, mirror, torch), _home(), console)
+    prepared = command.prepare(command.Request(**wanted), _home(), console)
     if as_json and dry_run:
         console.data(command.as_document(prepared))
         return
@@ -302,9 +306,7 @@ def mirrors(ctx: click.Context, kind: str | None, as_json: bool) -> None:
         console.table(present.catalogue_table(known))
 
 
-@mirrors.command(
-    epilog=_examples("i2v-setup mirrors use auto", "i2v-setup mirrors use pypi-tuna --scope user --dry-run")
-)
+@mirrors.command(epilog=_examples("i2v-setup mirrors use auto", "i2v-setup mirrors use tuna --scope user --dry-run"))
 @click.argument("which", metavar="auto|ID|URL|upstream")
 @click.option("--scope", type=click.Choice(["env", "user"]), default="env", show_default=True, help="Whose files.")
 @click.option("--dry-run", is_flag=True, help="Show the difference, write nothing.")

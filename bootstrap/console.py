@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
+from io import TextIOWrapper
 from typing import Any, TextIO
 
 from rich.console import Console as RichConsole
@@ -57,6 +58,9 @@ class Console:
 
     def __init__(self, *, quiet: bool = False) -> None:
         self.quiet = quiet
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, TextIOWrapper):
+                stream.reconfigure(errors="replace")  # a terminal that knows no such character shows a question mark
         self.err = RichConsole(stderr=True, highlight=False, width=_width(sys.stderr))
         self.out = RichConsole(highlight=False, width=_width(sys.stdout))
 

@@ -55,8 +55,12 @@ class Generation:
 
     @property
     def complete(self) -> bool:
-        """Whether it was built to the end and verified."""
-        return (self.path / _RECORD).is_file()
+        """Whether it was built to the end and verified, and its record and interpreter are still there."""
+        try:
+            json.loads((self.path / _RECORD).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return False
+        return self.python_path.exists()
 
     def environ(self) -> dict[str, str]:
         """What a process of this environment gets in its environment."""

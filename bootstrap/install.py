@@ -29,6 +29,7 @@ class Request:
     model: str
     mirror: str = "auto"
     torch: str = "auto"
+    rebuild: bool = False
 
 
 @dataclass(frozen=True)
@@ -39,12 +40,13 @@ class Prepared:
     torch: Pick
     python: plan.Python
     sources: PackageSources | None
+    rebuild: bool
     site: Site
     warnings: tuple[str, ...]
 
     def plan(self) -> Plan:
         """The plan as things stand now: what another installation has done meanwhile is not done again."""
-        return plan.make(self.site.home, self.model, self.torch.build, self.python, self.sources)
+        return plan.make(self.site.home, self.model, self.torch.build, self.python, self.sources, rebuild=self.rebuild)
 
 
 def prepare(request: Request, home: Home, console: Console) -> Prepared:
@@ -64,7 +66,7 @@ def prepare(request: Request, home: Home, console: Console) -> Prepared:
     recorder.facts.update(torch=torch.build.id, python=python.version)
     candidates(request.mirror, here.pip, home.user_mirrors)  # a wrong name is told even where no mirror is needed
     sources = None
-    if not generations.of(home, torch.build, python.version).complete:
+    if request.rebuild or not generations.of(home, torch.build, python.version).complete:
         with console.working("choose a mirror"), recorder.phase("choose", "choose a mirror") as measured:
             chosen = choose_sources(request.mirror, here, torch.build, python.version, http, home.user_mirrors)
             sources, measured.source = chosen.sources, chosen.sources.name
@@ -73,7 +75,7 @@ def prepare(request: Request, home: Home, console: Console) -> Prepared:
     warnings += [
         f"pip's trusted-host {host} is not carried over: certificates are checked" for host in here.pip.trusted_hosts
     ]
-    return Prepared(model, torch, python, sources, Site(home, http, recorder), tuple(warnings))
+    return Prepared(model, torch, python, sources, request.rebuild, Site(home, http, recorder), tuple(warnings))
 
 
 def install(prepared: Prepared, console: Console) -> Deployment:

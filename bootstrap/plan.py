@@ -121,11 +121,19 @@ def pins(build: TorchBuild, python: str) -> tuple[lock.Pin, ...]:
     return lock.read(generations.lock_of(build), environment)
 
 
-def make(home: Home, model: ModelSpec, build: TorchBuild, python: Python, sources: PackageSources | None) -> Plan:
-    """The plan for a model on a torch build. `sources` may be None where the environment is there already."""
+def make(
+    home: Home,
+    model: ModelSpec,
+    build: TorchBuild,
+    python: Python,
+    sources: PackageSources | None,
+    *,
+    rebuild: bool = False,
+) -> Plan:
+    """The plan for a model on a torch build. `sources` may be None where the environment is there and is kept."""
     generation = generations.of(home, build, python.version)
     steps: list[Step] = []
-    if not generation.complete:
+    if rebuild or not generation.complete:
         if sources is None:
             raise SetupError("no package source was chosen for a new environment")
         steps += _environment_steps(generation, build, python, sources)

@@ -43,7 +43,7 @@ def run_local(home: Home, model_id: str | None, host: str, port: int, console: C
 
     def check() -> None:
         if (code := child.poll()) is not None:
-            raise SetupError(f"the server ended with exit code {code} before it was ready", "its reason stands above")
+            raise SetupError(f"the server ended with exit code {code} before it was ready")
 
     with spawn.process(command, env=generation.environ(), stdout=sys.stderr) as child:
         _follow(_url(host, port), recorder, check, console, pid=child.pid)
@@ -125,7 +125,7 @@ def _timing(phase: Status, offset: float) -> Timing:
 
 
 def _announce(deployment: Deployment, url: str, console: Console) -> None:
-    console.table(present.report_table(deployment))
+    console.show(present.report_table(deployment))
     console.say(f"ready: {url} (Ctrl-C stops it)", "bold green")
 
 

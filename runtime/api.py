@@ -10,7 +10,7 @@ from typing import Annotated, Any, BinaryIO
 
 from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter, Depends, FastAPI, Request
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -23,7 +23,7 @@ from runtime.dispatcher import Dispatcher
 from runtime.guard import ApiKey, Guard, Refusal, Rules
 from runtime.jobs import Job, JobStore, QueueFull
 from runtime.models import ModelSpec
-from runtime.options import DEFAULT_PRESET, PRESETS, GenerationRequest, InvalidOption, build_request
+from runtime.options import DEFAULT_PRESET, MAX_SIDE, PRESETS, GenerationRequest, InvalidOption, build_request
 from runtime.uploads import FORMATS, MAX_BYTES, PictureRefused, read_picture, to_png
 
 _WEB = Path(__file__).parent / "web"
@@ -43,8 +43,8 @@ class VideoForm(BaseModel):
     model: str | None = None
     preset: str = DEFAULT_PRESET
     size: str | None = None
-    width: int | None = None
-    height: int | None = None
+    width: int | None = Field(None, ge=1, le=MAX_SIDE)
+    height: int | None = Field(None, ge=1, le=MAX_SIDE)
     seconds: float | None = None
     num_frames: int | None = None
     fps: int | None = None

@@ -19,6 +19,7 @@ from runtime.problems import RuntimeProblem
 #: Sides are multiples of this: 8 from the VAE times 8 from the three halvings inside the denoiser.
 SIDE_STEP = 64
 MAX_SIDE = 2048
+_SIDE_DIGITS = 6
 MAX_SEED = 2**32 - 1
 MAX_PROMPT = 2000
 #: The shapes that a preset takes from a picture, from upright to wide.
@@ -204,8 +205,8 @@ def _frames_in(seconds: float | None, fps: int) -> int | None:
 
 def _parse_size(text: str) -> tuple[int, int]:
     width, _, height = text.lower().replace("\u00d7", "x").partition("x")
-    if not (width.strip().isdecimal() and height.strip().isdecimal()):
-        raise InvalidOption(f"size {text!r} is not WIDTHxHEIGHT", "for example 512x512")
+    if not all(side.strip().isdecimal() and len(side.strip()) <= _SIDE_DIGITS for side in (width, height)):
+        raise InvalidOption(f"size {text[:40]!r} is not WIDTHxHEIGHT", "for example 512x512")
     return int(width), int(height)
 
 
@@ -232,7 +233,7 @@ def _check_type(name: str, value: object, kind: object) -> None:
 
 
 def _check_side(name: str, value: int) -> None:
-    nearest = min(max(round(value / SIDE_STEP), 1) * SIDE_STEP, MAX_SIDE)
+    nearest = max(round(min(value, MAX_SIDE) / SIDE_STEP), 1) * SIDE_STEP
     if value != nearest:
         raise InvalidOption(
             f"{name} is {value}, not a multiple of {SIDE_STEP} up to {MAX_SIDE}", f"the nearest allowed is {nearest}"

@@ -3,6 +3,7 @@
 What made the video is written into it. Knows nothing of models or of HTTP.
 """
 
+import contextlib
 import json
 import os
 from dataclasses import asdict
@@ -17,6 +18,7 @@ from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTr
 from runtime import __version__
 from runtime.models import ModelSpec
 from runtime.options import GenerationRequest
+from runtime.problems import RuntimeProblem
 
 
 def write_mp4(path: Path, frames: npt.NDArray[np.uint8], spec: ModelSpec, request: GenerationRequest) -> None:
@@ -27,6 +29,9 @@ def write_mp4(path: Path, frames: npt.NDArray[np.uint8], spec: ModelSpec, reques
         frames: Shape (frames, height, width, 3), both sides even.
         spec: The model that made them, for the metadata.
         request: What was asked for, for the frame rate and the metadata.
+
+    Raises:
+        RuntimeProblem: The disk is full, or the place cannot be written.
     """
     partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
@@ -36,8 +41,13 @@ def write_mp4(path: Path, frames: npt.NDArray[np.uint8], spec: ModelSpec, reques
         with partial.open("rb") as file:
             os.fsync(file.fileno())
         partial.replace(path)
+    except OSError as error:  # PyAV's own are of this family
+        raise RuntimeProblem(
+            f"{path} cannot be written: {error.strerror or error}", "make room, or choose another place"
+        ) from error
     finally:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
 
 
 def read_settings(path: Path) -> dict[str, Any]:

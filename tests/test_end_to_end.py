@@ -75,6 +75,7 @@ def test_a_real_photo_becomes_a_video_of_the_frames_and_size_asked_for(
         ([str(PHOTO), "-o", "out.mp4", "--model", "nonesuch"], 2, "nonesuch"),
         ([str(PHOTO), "-o", "out.mp4", "--preset", "nonesuch"], 2, "nonesuch"),
         ([str(PHOTO), "-o", "out.mp4", "--size", "500x500"], 2, "500"),
+        ([str(PHOTO), "-o", "out.mp4", "--size", "9" * 400 + "x64"], 2, "WIDTHxHEIGHT"),
         ([str(PHOTO), "-o", "out.mp4", "--fps", "2"], 2, "fps"),
     ],
 )
@@ -89,6 +90,19 @@ def test_wrong_input_is_one_line_and_a_hint_and_leaves_no_file(
     assert lines[-1].startswith("hint: ")
     assert "Traceback" not in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_damaged_environment_is_built_anew_when_asked(installed: Path, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    tool = tool_in(home)
+    tool("install", "--torch", "cpu", "--yes")
+    (package,) = home.glob("envs/*/lib/python*/site-packages/av")
+    shutil.rmtree(package)
+    made = tool("generate", str(PHOTO), "-o", str(tmp_path / "v.mp4"), check=False)
+    assert made.returncode == 1
+    tool("install", "--torch", "cpu", "--yes", "--rebuild")
+    tool("generate", str(PHOTO), "-o", str(tmp_path / "v.mp4"), "--size", "64x64", "--steps", "1", "--frames", "2")
+    assert decoded(tmp_path / "v.mp4") == (2, (64, 64))
 
 
 def test_the_server_reports_its_start_makes_a_video_and_stops_at_ctrl_c(

@@ -6,7 +6,9 @@ import pytest
 
 from runtime.models import model
 from runtime.options import build_request
+from runtime.problems import RuntimeProblem
 from runtime.video import read_settings, write_mp4
+from tests.conftest import read_only
 from tests.runtime.conftest import Frames
 
 REQUEST = build_request("preview", size="128x64", num_frames=6, fps=12, seed=3, prompt='云 "quoted"\nline')
@@ -67,3 +69,9 @@ def test_a_failure_leaves_no_file(tmp_path: Path, frames: Frames) -> None:
     with pytest.raises(Exception):  # noqa: B017, PT011 - whatever the encoder says to an odd height
         write_mp4(tmp_path / "odd.mp4", frames[:, :63], model("demo"), REQUEST)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_place_that_cannot_be_written_is_told_with_what_to_do(tmp_path: Path, frames: Frames) -> None:
+    with read_only(tmp_path), pytest.raises(RuntimeProblem, match="cannot be written") as caught:
+        write_mp4(tmp_path / "video.mp4", frames, model("demo"), REQUEST)
+    assert caught.value.hint
