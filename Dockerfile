@@ -52,8 +52,8 @@ RUN --mount=type=secret,id=installer \
     python3 -m venv /opt/uv
     /opt/uv/bin/python -m pip install --quiet --require-hashes --requirement /locks/uv.txt
     python3 -m venv --without-pip /opt/venv
-    /opt/uv/bin/uv pip sync --python /opt/venv/bin/python --require-hashes --compile-bytecode \
-        --find-links /wheels /locks/packages.txt
+    export UV_FIND_LINKS=/wheels${UV_FIND_LINKS:+,$UV_FIND_LINKS}
+    /opt/uv/bin/uv pip sync --python /opt/venv/bin/python --require-hashes --compile-bytecode /locks/packages.txt
 EOT
 
 FROM base AS app

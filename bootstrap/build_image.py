@@ -95,6 +95,7 @@ def _packages(sources: PackageSources, here: Machine, pins: tuple[Pin, ...], htt
     return Packages(
         index_url=sources.index_url,
         extra_index_urls=tuple(url for url in sources.extra_index_urls if not url.startswith("file:")),
+        find_links=tuple(link for link in sources.find_links if link.startswith(("https:", "http:"))),
         wheels=tuple(lock.local_wheels(pins, here.pip.find_link_directories(), _PYTHON).values()),
         ca_bundle=ca_bundle(here.pip),
         proxies=http.proxies or getproxies(),

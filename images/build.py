@@ -45,7 +45,7 @@ def plan(spec: ImageSpec, recipe: Recipe | None = None) -> tuple[PlannedStep, ..
         ImageError: There is no lock for the torch build.
     """
     (recipe or shipped_recipe()).lock(spec.torch_build)
-    indexes = (spec.packages.index_url, *spec.packages.extra_index_urls)
+    indexes = (spec.packages.index_url, *spec.packages.extra_index_urls, *spec.packages.find_links)
     sources = ", ".join([*map(shown, indexes), *(wheel.name for wheel in spec.packages.wheels)])
     model = spec.model
     return (

@@ -79,6 +79,8 @@ def installer_settings(packages: Packages) -> str:
     if packages.extra_index_urls:
         # Any index may serve any package: the lock's hashes decide, so that there is no order to get wrong.
         settings |= {"UV_INDEX": " ".join(packages.extra_index_urls), "UV_INDEX_STRATEGY": "unsafe-best-match"}
+    if packages.find_links:
+        settings |= {"UV_FIND_LINKS": ",".join(packages.find_links)}
     for scheme, value in packages.proxies.items():
         # curl and requests read the small form, uv the capital one as well.
         settings |= {f"{scheme}_proxy".lower(): value, f"{scheme}_proxy".upper(): value}
@@ -88,7 +90,7 @@ def installer_settings(packages: Packages) -> str:
 def needs_host_network(packages: Packages) -> bool:
     """Whether an index or proxy listens on this machine's loopback, which a build sees only on the host's network."""
     proxies = [value for scheme, value in packages.proxies.items() if scheme != "no"]
-    urls = (packages.index_url, *packages.extra_index_urls, *proxies)
+    urls = (packages.index_url, *packages.extra_index_urls, *packages.find_links, *proxies)
     return any(is_loopback(url if "://" in url else f"//{url}") for url in urls)
 
 

@@ -19,6 +19,7 @@ class Packages:
     Attributes:
         index_url: The simple index that has everything, or nearly.
         extra_index_urls: Indexes asked as well. The hashes of the lock decide what is accepted, whoever serves it.
+        find_links: Pages of links to wheels, asked as well; only what a build can reach by the network.
         wheels: Wheels of this machine that the lock names, and that perhaps no index has. They are handed to the build.
         ca_bundle: A PEM file of certificate authorities to trust while packages are fetched.
         proxies: By scheme, as `urllib.request.getproxies()` gives them ("no" lists the exceptions).
@@ -26,6 +27,7 @@ class Packages:
 
     index_url: str = field(repr=False)
     extra_index_urls: tuple[str, ...] = field(default=(), repr=False)
+    find_links: tuple[str, ...] = field(default=(), repr=False)
     wheels: tuple[Path, ...] = ()
     ca_bundle: Path | None = None
     proxies: Mapping[str, str] = field(default_factory=dict, repr=False)

@@ -55,13 +55,21 @@ def test_settings_reach_the_installers_whole_through_a_shell(tmp_path: Path) -> 
     odd = "https://u:p'a$HOME`id`\"@index.example/simple"
     settings = tmp_path / "installer"
     settings.write_text(
-        installer_settings(Packages(odd, ("https://more.example",), proxies={"https": "http://proxy:1", "no": "a,b"}))
+        installer_settings(
+            Packages(
+                odd,
+                ("https://more.example",),
+                ("https://flat.example/a b/",),
+                proxies={"https": "http://proxy:1", "no": "a,b"},
+            )
+        )
     )
     shown = "import json, os; print(json.dumps(dict(os.environ)))"
     script = f"set -a; . {shlex.quote(str(settings))}; exec {shlex.quote(sys.executable)} -c {shlex.quote(shown)}"
     environment = json.loads(subprocess.run(["sh", "-euc", script], stdout=subprocess.PIPE, check=True).stdout)
     assert environment["PIP_INDEX_URL"] == environment["UV_DEFAULT_INDEX"] == odd
     assert environment["UV_INDEX"] == "https://more.example"
+    assert environment["UV_FIND_LINKS"] == "https://flat.example/a b/"
     assert environment["HTTPS_PROXY"] == environment["https_proxy"] == "http://proxy:1"
     assert environment["NO_PROXY"] == "a,b"
 
