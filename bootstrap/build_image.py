@@ -60,11 +60,11 @@ def prepare(request: Request, home: Home, console: Console) -> Prepared:
     torch = torch_builds.pick(here) if request.torch == "auto" else Pick(torch_builds.find(request.torch), "as asked")
     http = http_settings(here.pip)
     with console.working("choose a mirror"), recorder.phase("choose", "choose a mirror") as measured:
-        chosen = choose_sources(request.mirror, here, torch.build, _PYTHON, http, home.user_mirrors)
-        measured.source = chosen.sources.name
-    recorder.facts.update(torch=torch.build.id, mirror=chosen.sources.name)
+        sources = choose_sources(request.mirror, here, torch.build, _PYTHON, http, home.user_mirrors)
+        measured.source = sources.name
+    recorder.facts.update(torch=torch.build.id, mirror=sources.name)
     base = request.base_image or BASE_IMAGE
-    packages = _packages(chosen.sources, here, plan.pins(torch.build, _PYTHON), http)
+    packages = _packages(sources, here, plan.pins(torch.build, _PYTHON), http)
     spec = ImageSpec(tag, base, torch.build.id, model, weights.directory(home, model), packages)
     return Prepared(spec, images.plan(spec), http, recorder)
 

@@ -64,13 +64,14 @@ def prepare(request: Request, home: Home, console: Console) -> Prepared:
     python = plan.python_for(here, torch.build)
     http = http_settings(here.pip)
     recorder.facts.update(torch=torch.build.id, python=python.version)
-    candidates(request.mirror, here.pip, home.user_mirrors)  # a wrong name is told even where no mirror is needed
     sources = None
     if request.rebuild or not generations.of(home, torch.build, python.version).complete:
         with console.working("choose a mirror"), recorder.phase("choose", "choose a mirror") as measured:
-            chosen = choose_sources(request.mirror, here, torch.build, python.version, http, home.user_mirrors)
-            sources, measured.source = chosen.sources, chosen.sources.name
+            sources = choose_sources(request.mirror, here, torch.build, python.version, http, home.user_mirrors)
+            measured.source = sources.name
         recorder.facts["mirror"] = sources.name
+    elif request.mirror != "auto":
+        candidates(request.mirror, here.pip, home.user_mirrors)  # a wrong name is told even where none is needed
     warnings = [f"{torch.reason}: the CPU build is used, which is very slow"] if torch.loud else []
     warnings += [
         f"pip's trusted-host {host} is not carried over: certificates are checked" for host in here.pip.trusted_hosts

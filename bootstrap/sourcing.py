@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from bootstrap import packages, plan
@@ -21,28 +20,18 @@ from mirrors import catalogue, choose, lock, probe
 from mirrors.catalogue import Mirror
 from mirrors.choose import Choice
 from mirrors.errors import BadMirror
-from mirrors.http import HttpSettings
+from mirrors.http import CA_VARIABLES, HttpSettings
 from mirrors.lock import Pin
 from mirrors.probe import Measurement, Wanted
 
 # A package that every lock pins, large enough to tell fast from slow, and in use enough to be on every mirror.
 _SAMPLE = "transformers"
-_CA_VARIABLES = ("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "CURL_CA_BUNDLE")
 _PROXY_VARIABLES = ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY")
-
-
-@dataclass(frozen=True)
-class Sourcing:
-    """What was chosen, with the measurements that led to it."""
-
-    sources: PackageSources
-    index: Choice
-    torch: Choice | None
 
 
 def ca_bundle(pip: PipSettings) -> Path | None:
     """The certificates that the user wants trusted: the environment's, else pip's; None: the usual ones."""
-    named = next((os.environ[name] for name in _CA_VARIABLES if os.environ.get(name)), pip.cert)
+    named = next((os.environ[name] for name in CA_VARIABLES if os.environ.get(name)), pip.cert)
     return Path(named).expanduser() if named else None
 
 
@@ -79,7 +68,7 @@ def measure(mirrors: Sequence[Mirror], pins: Sequence[Pin], http: HttpSettings) 
 
 def choose_sources(
     mirror: str, machine: Machine, build: TorchBuild, python: str, http: HttpSettings, own: Path
-) -> Sourcing:
+) -> PackageSources:
     """The package sources for a build's lock and a Python version.
 
     Raises:
@@ -93,10 +82,9 @@ def choose_sources(
     if build.torch_bytes and not lock.local_wheels(_named(pins, "torch"), machine.pip.find_link_directories(), python):
         known = [catalogue.with_variant(row, build.id) for row in catalogue.mirrors("pytorch", own)]
         torch = choose.choose(probe.measure(known, _wanted(pins, "torch"), http), build.torch_bytes)
-    sources = packages.sources(
+    return packages.sources(
         machine.pip, http, index.mirror, torch.mirror if torch else None, _conda_channel(index, own)
     )
-    return Sourcing(sources, index, torch)
 
 
 def _named(pins: Sequence[Pin], name: str) -> list[Pin]:

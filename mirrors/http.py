@@ -30,7 +30,7 @@ from mirrors.errors import MirrorError, Unreachable
 from mirrors.urls import is_loopback, redact, shown
 
 MAX_REDIRECTS = 5
-_CA_VARIABLES = ("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "CURL_CA_BUNDLE")
+CA_VARIABLES = ("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "CURL_CA_BUNDLE")
 
 
 def installer_user_agent() -> str:
@@ -193,7 +193,7 @@ class _Session(requests.Session):
 
 def _ca_bundle(settings: HttpSettings) -> str | bool:
     named = [("the settings", settings.ca_bundle)]
-    named += [(name, Path(os.environ[name])) for name in _CA_VARIABLES if os.environ.get(name)]
+    named += [(name, Path(os.environ[name])) for name in CA_VARIABLES if os.environ.get(name)]
     for origin, path in named:
         if path is None:
             continue
