@@ -6,6 +6,8 @@
         NoMirror           none of the candidates is usable
         FetchFailed        no source gave the file
         NoSpace            the disk is full
+        Busy               another process or thread is adding that very file
+        WrongBytes         bytes that were given out turned out wrong
         BadConfig          a user's configuration file that cannot be edited
         Unreachable        one request failed; `Unreachable.reason` is its half of a sentence
 
@@ -43,6 +45,14 @@ class FetchFailed(MirrorError):
 
 class NoSpace(MirrorError):
     """The disk has no room for the bytes."""
+
+
+class Busy(MirrorError):
+    """Another process or thread is adding that very file."""
+
+
+class WrongBytes(MirrorError):
+    """Bytes that were given out before the whole was verified turned out wrong."""
 
 
 class BadConfig(MirrorError):

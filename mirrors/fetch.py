@@ -1,91 +1,148 @@
-"""One file from whichever source gives it: verified, resumed, never half visible.
+"""Files from several sources at once: verified, resumed, never half visible, and no source has to be trusted.
 
-The sources are asked one after the other. Each goes on where the last one stopped, also over kills and from another
-process; the sha256 decides at the end, so no source has to be trusted. Knows nothing of indexes, or of which is fast.
+    want -> a download waits for its turn, and for the right to add its file   (here)
+         -> its missing bytes are handed out as pieces                        (fetching.schedule, fetching.work)
+         -> connections bring the pieces                                      (fetching.crew, fetching.transfer)
+         -> hashed as they come; whose bytes, if they are wrong               (fetching.keeper, fetching.blame)
+         -> given to readers meanwhile, and published                         (fetching.download, store)
 
-Several sources at once will come in `fetch`; `download_from` is the work of one of them.
+A file is its sha256; a mirror, named by its host and port, is only transport. Knows nothing of indexes, or of which
+mirror is fast, beyond what it is told and sees itself.
 """
 
 from __future__ import annotations
 
-import random
-import re
+import threading
 import time
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Literal
-from urllib.parse import urlsplit
-from urllib.request import url2pathname
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from types import TracebackType
 
-import requests
+from mirrors.artifact import Artifact, Fetched
+from mirrors.errors import Busy, MirrorError
+from mirrors.fetching.crew import Crew
+from mirrors.fetching.download import Download
+from mirrors.fetching.keeper import Keeper
+from mirrors.fetching.schedule import Schedule
+from mirrors.fetching.work import CONNECTIONS, Job, Source
+from mirrors.http import HttpSettings
+from mirrors.interrupt import Interrupted
+from mirrors.store import Store
+from mirrors.urls import host
 
-from mirrors.errors import FetchFailed, NoSpace, Unreachable
-from mirrors.http import HttpSettings, body, retry_after
-from mirrors.store import Partial, Store, free_space
-from mirrors.urls import shown
+__all__ = ["CONNECTIONS", "Artifact", "Download", "Downloads", "Fetched", "fetch"]
 
-MAX_TRIES = 3  # of one source in a row without progress
-MAX_WAIT = 30.0  # seconds that we let a source make us wait
-SLOW = 64 * 1024  # bytes/s; below it another source is tried
-CRAWLING = 1024  # bytes/s; below it a source is given up, even if it is the last one
-WINDOW = 15.0  # seconds over which the rate is taken
-_PROGRESS = 1 << 20  # so many new bytes make a broken connection worth a fresh set of tries
-_BUSY = (429, 500, 502, 503, 504)
+AT_ONCE = 16  # files that are open at a time, beside those that somebody reads; the others wait
+BUSY_PAUSE = 0.2  # seconds until we look again whether another process is done with a file
 
 
-@dataclass(frozen=True)
-class Artifact:
-    """A file that is wanted. The size may be unknown; the sha256 never comes from the server that gives the bytes."""
+class Downloads:
+    """Files on their way into the store, all at once. Leaving the `with` block ends those that are not done.
 
-    name: str
-    size: int | None
-    sha256: str
-
-
-@dataclass(frozen=True)
-class Fetched:
-    """A file that is in the store.
-
-    Attributes:
-        bytes_fetched: what came over the network in this call, thrown-away bytes included.
-        source: the URL that gave the last byte, without secrets; "store" if the file was there before.
-        retries: requests beyond the first.
+    What came in is kept, and another run, or another process, goes on from there.
     """
 
-    artifact: Artifact
-    path: Path
-    bytes_fetched: int
-    seconds: float
-    source: str
-    retries: int
+    def __init__(
+        self,
+        store: Store,
+        http: HttpSettings,
+        on_bytes: Callable[[int], None] | None = None,
+        rates: Mapping[str, float] | None = None,
+    ) -> None:
+        """Begin with nothing to do.
 
+        Args:
+            store: where the files go.
+            http: how to ask.
+            on_bytes: told of every change in how many bytes are here, what an earlier run left included; the sum is the
+                files' size in the end. Negative when bytes were thrown away. Called by many threads, one at a time.
+            rates: bytes/s that a mirror (host:port) was seen to give with all its connections.
+        """
+        self._store = store
+        self._schedule = Schedule(rates)
+        self._crew = Crew(http, self._schedule)
+        self._on_bytes = on_bytes or (lambda _count: None)
+        self._telling = threading.Lock()
+        self._wanted: dict[str, Download] = {}
+        self._waiting: dict[Keeper, float] = {}  # not before that time
+        self._open = 0
 
-class SourceFault(Exception):
-    """Why a source did not give the file: the second half of a sentence about it, and when to ask it again."""
+    def __enter__(self) -> Downloads:
+        self._crew.start(self._admit)
+        return self
 
-    def __init__(self, reason: str, retry: Literal["now", "later", "never"], wait: float | None = None) -> None:
-        super().__init__(reason)
-        self.retry = retry
-        self.wait = wait
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._crew.close()
+        for download in self._wanted.values():
+            download.fail(MirrorError(f"the download of {download.artifact.name} was ended", "what came in is kept"))
 
+    @property
+    def dropped(self) -> Mapping[str, str]:
+        """The mirrors (host:port) that gave wrong bytes, with the reason. Nothing more is fetched from them."""
+        with self._crew.lock:
+            mirrors = self._schedule.mirrors.values()
+            return {mirror.netloc: mirror.dropped for mirror in mirrors if mirror.dropped is not None}
 
-@dataclass
-class Progress:
-    """What one fetch has moved so far, and who wants to know."""
+    @property
+    def received(self) -> Mapping[str, int]:
+        """The bytes that each mirror (host:port) gave so far, thrown-away ones included."""
+        with self._crew.lock:
+            return sum((download.job.received for download in self._wanted.values()), Counter())
 
-    on_bytes: Callable[[int], None] = lambda _count: None
-    received: int = 0
-    requests: int = 0
+    def want(self, artifact: Artifact, urls: Sequence[str]) -> Download:
+        """Begin to fetch a file. Does not wait; one that was wanted before is not fetched again.
 
+        Args:
+            artifact: which file.
+            urls: https, file, or http on this machine; best first. The first few that work are used at the same time.
+        """
+        with self._crew.lock:
+            download = self._wanted.get(artifact.sha256)
+            if download is None:
+                sources = [Source(url, self._schedule.mirror(host(url) or "local")) for url in urls]
+                download = Download(artifact, Job(artifact.size, sources), self._crew.lock)
+                self._wanted[artifact.sha256] = download
+                self._waiting[Keeper(download, self._crew, self._store, self._tell)] = 0.0
+                self._admit()
+            return download
 
-@dataclass
-class _Source:
-    url: str
-    floor: int = SLOW
-    faults: list[str] = field(default_factory=list)
+    def _admit(self) -> None:
+        """Open what somebody reads, and the largest others, as many as may be open. The lock is held."""
+        now = time.monotonic()
+        ready = [keeper for keeper, when in self._waiting.items() if when <= now]
+        ready.sort(key=lambda keeper: (-keeper.download.job.readers, -(keeper.download.artifact.size or 0)))
+        for keeper in ready:
+            if self._open >= AT_ONCE and not keeper.download.job.readers:
+                break
+            del self._waiting[keeper]
+            self._open += 1
+            self._crew.spawn(partial(self._keep, keeper), "i2v-file")
+
+    def _keep(self, keeper: Keeper) -> None:
+        """One file, from what is there of it to the store."""
+        again = False
+        try:
+            keeper.keep()
+        except Busy:
+            again = True
+        except Interrupted:
+            pass  # the end of all downloads; __exit__ says so
+        except Exception as error:  # noqa: BLE001  # for whoever asks for the result
+            keeper.download.fail(error)
+        with self._crew.lock:
+            self._open -= 1
+            if again:
+                self._waiting[keeper] = time.monotonic() + BUSY_PAUSE
+            if not self._crew.closing:
+                self._admit()
+
+    def _tell(self, count: int) -> None:
+        if count:
+            with self._telling:
+                self._on_bytes(count)
 
 
 def fetch(
@@ -95,227 +152,19 @@ def fetch(
     http: HttpSettings,
     on_bytes: Callable[[int], None] | None = None,
 ) -> Fetched:
-    """Get a file into the store.
+    """Get one file into the store.
 
     Args:
         artifact: what is wanted.
         sources: https URLs (or file URLs, or http on this machine) of that file, best first.
         store: where it goes.
         http: how to ask.
-        on_bytes: told of every change in how many bytes are here, what an earlier run left included; the sum is the
-            file's size in the end. Negative when bytes were thrown away.
+        on_bytes: as for Downloads.
 
     Raises:
         FetchFailed: no source gave it; says why for each.
         NoSpace: the disk is full.
         MirrorError: the store cannot be written.
     """
-    began = time.monotonic()
-    progress = Progress(on_bytes or (lambda _count: None))
-    with store.incoming(artifact.sha256) as partial:
-        if partial is None:
-            path, source = store.path(artifact.sha256), "store"
-            progress.on_bytes(path.stat().st_size)
-        else:
-            progress.on_bytes(partial.size)
-            source = _from_any(artifact, sources, partial, http, progress)
-            path = partial.publish()
-    seconds = time.monotonic() - began
-    return Fetched(artifact, path, progress.received, seconds, source, max(0, progress.requests - 1))
-
-
-def _from_any(
-    artifact: Artifact, sources: Sequence[str], partial: Partial, http: HttpSettings, progress: Progress
-) -> str:
-    """Complete the partial file; the source that gave the last byte, as people may see it."""
-    if partial.complete:
-        return "store"
-    _require_room(artifact, partial)
-    tried = [_Source(url) for url in sources]
-    waiting = deque(tried)
-    while waiting:
-        source = waiting.popleft()
-        kept = partial.size
-        try:
-            download_from(source.url, artifact, partial, http, progress, floor=source.floor)
-        except SourceFault as fault:
-            source.faults.append(str(fault))
-            if fault.retry == "later" and source.floor == SLOW:  # better a slow source than none
-                source.floor = CRAWLING
-                waiting.append(source)
-            continue
-        if partial.complete:
-            return shown(source.url)
-        _throw_away(partial, progress)
-        if kept:  # the wrong bytes may have been there before: this source gets a chance to give them all
-            waiting.appendleft(source)
-        else:
-            source.faults.append("serves other bytes than the sha256 names")
-    raise FetchFailed(f"no source gave {artifact.name}: {_told(tried)}", _hint(tried))
-
-
-def download_from(
-    source: str, artifact: Artifact, partial: Partial, http: HttpSettings, progress: Progress, *, floor: int
-) -> None:
-    """Bring the partial file to its full size from one source, going on after its last byte. Verifies nothing.
-
-    Raises:
-        SourceFault: the source is not able to; what it gave until then is kept.
-        NoSpace: the disk is full.
-    """
-    tries = 0
-    while True:
-        had = partial.size
-        try:
-            progress.requests += 1
-            return _ask_once(source, artifact, partial, http, progress, floor)
-        except SourceFault as fault:
-            tries = 1 if partial.size - had >= _PROGRESS else tries + 1
-            wait = fault.wait if fault.wait is not None else random.uniform(0.5, 1) * 2 ** (tries - 1)  # noqa: S311
-            if fault.retry != "now" or tries >= MAX_TRIES or wait > MAX_WAIT:
-                raise
-            time.sleep(wait)
-
-
-def _ask_once(
-    source: str, artifact: Artifact, partial: Partial, http: HttpSettings, progress: Progress, floor: int
-) -> None:
-    if artifact.size is not None and partial.size > artifact.size:
-        _throw_away(partial, progress)
-    if partial.size == artifact.size:
-        return
-    try:
-        with closing(_open(source, partial.size, http)) as answer:
-            _copy(answer, artifact, partial, progress, _Pace(floor))
-    except _PastTheEnd:
-        if artifact.size is None:  # else it is the source that has too little
-            _throw_away(partial, progress)
-        raise
-    except Unreachable as error:
-        raise SourceFault(error.reason, error.retry) from error
-
-
-class _PastTheEnd(SourceFault):
-    """More bytes are here than the source's file has."""
-
-    def __init__(self) -> None:
-        super().__init__("has fewer bytes than are here already", "now", wait=0)
-
-
-@dataclass
-class _Answer:
-    """The bytes of a file from `start` on, and how many it has in all, if that was said."""
-
-    blocks: Iterator[bytes]
-    start: int
-    total: int | None
-    close: Callable[[], None]
-
-
-def _copy(answer: _Answer, artifact: Artifact, partial: Partial, progress: Progress, pace: _Pace) -> None:
-    total = artifact.size if answer.total is None else answer.total
-    if total is None:
-        raise SourceFault("does not say how long the file is", "never")
-    if artifact.size not in (None, total):
-        raise SourceFault(f"has a file of {total} bytes, not {artifact.size}", "never")
-    if total - partial.size > free_space(partial.path):
-        raise SourceFault(f"announces {total} bytes, more than there is room for", "never")
-    if partial.size > total:  # what was here is not this file, and the answer begins at its first byte
-        _throw_away(partial, progress)
-    position = answer.start
-    for block in answer.blocks:
-        progress.received += len(block)
-        fresh = block[max(0, partial.size - position) : total - position]
-        position += len(block)
-        if fresh:
-            partial.write(fresh)
-            progress.on_bytes(len(fresh))
-        if partial.size == total:
-            return  # whatever it still wants to send
-        pace.saw(len(block))
-    raise SourceFault(f"ends after {partial.size} of {total} bytes", "now")
-
-
-def _open(source: str, offset: int, http: HttpSettings) -> _Answer:
-    if urlsplit(source).scheme == "file":
-        return _open_local(source, offset)
-    response = http.get(source, {"Range": f"bytes={offset}-"} if offset else {})
-    try:
-        start, total = _extent(response, offset)
-    except SourceFault:
-        response.close()
-        raise
-    return _Answer(body(response), start, total, response.close)
-
-
-def _open_local(source: str, offset: int) -> _Answer:
-    path = Path(url2pathname(urlsplit(source).path))
-    try:
-        file = path.open("rb")
-    except OSError as error:
-        raise SourceFault(f"cannot be read: {error.strerror}", "never") from error
-    file.seek(offset)
-    return _Answer(iter(lambda: file.read(1 << 20), b""), offset, path.stat().st_size, file.close)
-
-
-def _extent(response: requests.Response, offset: int) -> tuple[int, int | None]:
-    """Which byte the body begins with, and the size of the whole file, if it is said."""
-    status = response.status_code
-    if status in _BUSY:
-        raise SourceFault(f"answers {status} {response.reason}", "now", retry_after(response))
-    if status == 416:
-        raise _PastTheEnd
-    if status not in (200, 206):
-        raise SourceFault(f"answers {status} {response.reason}", "never")
-    if response.headers.get("Content-Type", "").startswith("text/html"):
-        raise SourceFault("serves a web page instead of the file", "never")
-    if status == 200:
-        length = response.headers.get("Content-Length", "")
-        return 0, int(length) if length.isascii() and length.isdigit() else None
-    extent = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", response.headers.get("Content-Range", ""), re.ASCII)
-    if extent is None or int(extent[1]) != offset:
-        raise SourceFault("answers with another range than was asked for", "never")
-    return offset, int(extent[2])
-
-
-class _Pace:
-    """Complains when too little came in over a window of time."""
-
-    def __init__(self, floor: int) -> None:
-        self._floor = floor
-        self._since = time.monotonic()
-        self._bytes = 0
-
-    def saw(self, count: int) -> None:
-        self._bytes += count
-        elapsed = time.monotonic() - self._since
-        if elapsed < WINDOW:
-            return
-        if self._bytes < self._floor * elapsed:
-            raise SourceFault(f"is slow: {self._bytes / elapsed / 1024:.1f} KiB/s", "later")
-        self._since, self._bytes = time.monotonic(), 0
-
-
-def _throw_away(partial: Partial, progress: Progress) -> None:
-    progress.on_bytes(-partial.size)
-    partial.restart()
-
-
-def _require_room(artifact: Artifact, partial: Partial) -> None:
-    if artifact.size is None:
-        return
-    missing, free = artifact.size - partial.size, free_space(partial.path)
-    if missing > free:
-        needed = f"{artifact.name} needs {missing / 1e6:.0f} MB more"
-        left = f"{partial.path.parent} has {free / 1e6:.0f} MB left"
-        raise NoSpace(f"{needed}, and {left}", "make room, or choose another disk")
-
-
-def _told(sources: Sequence[_Source]) -> str:
-    return "; ".join(f"{shown(source.url)} {', then '.join(source.faults)}" for source in sources) or "there is none"
-
-
-def _hint(sources: Sequence[_Source]) -> str:
-    if any("sha256" in fault for source in sources for fault in source.faults):
-        return "wrong bytes were thrown away; choose another mirror"
-    return "check the network, or choose another mirror; what came in is kept, and the next run goes on from there"
+    with Downloads(store, http, on_bytes) as downloads:
+        return downloads.want(artifact, sources).result()

@@ -1,32 +1,49 @@
 """A content-addressed store: a file is its sha256, and is there in full or not at all.
 
-    ROOT/sha256/ab/abcd…    whole files, verified, read-only
-    ROOT/partial/abcd…      bytes that came in so far, kept over kills
-    ROOT/locks/abcd….lock   held by the one process that adds that file
+    ROOT/sha256/ab/abcd…      whole files, verified, read-only; their access time is when they were last used
+    ROOT/partial/abcd…        bytes that came in so far, kept over kills (see mirrors.partial)
+    ROOT/locks/abcd….lock     held by the one process that adds or removes that file
 
-Safe under concurrent processes. Knows nothing of networks.
+Safe under concurrent processes and threads. Knows nothing of networks.
 """
 
 from __future__ import annotations
 
-import errno
-import hashlib
 import os
 import re
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from mirrors.digest import read_sha256
-from mirrors.errors import MirrorError, NoSpace
+from mirrors.disk import free_space, made, sync_directory, trouble
+from mirrors.errors import Busy, MirrorError
+from mirrors.partial import Mismatch, Partial, notes_of
+
+__all__ = ["Mismatch", "Partial", "Store", "Stored", "free_space", "trouble"]
 
 
-class Mismatch(MirrorError):
-    """The bytes are not those that the sha256 names."""
+@dataclass(frozen=True)
+class Stored:
+    """A file of the store.
+
+    Attributes:
+        sha256: its name.
+        size: the bytes that it takes.
+        used: when it was last used, in seconds since the epoch.
+        whole: False: only parts of it came in so far.
+    """
+
+    sha256: str
+    size: int
+    used: float
+    whole: bool = True
 
 
 class Store:
@@ -42,8 +59,14 @@ class Store:
         return self.root / "sha256" / sha256[:2] / sha256
 
     def has(self, sha256: str) -> bool:
-        """Whether the file is there. It was verified when it came in; its bytes are not read again."""
-        return self.path(sha256).is_file()
+        """Whether the file is there. This counts as a use of it.
+
+        It was verified when it came in, and is not read again.
+        """
+        path = self.path(sha256)
+        with suppress(OSError):  # somebody else's store can be used, but not marked
+            os.utime(path, ns=(time.time_ns(), path.stat().st_mtime_ns))
+        return path.is_file()
 
     def add(self, path: Path) -> str:
         """Take a local file in, as a hard link where the disk allows it, else as a copy; its sha256.
@@ -53,7 +76,7 @@ class Store:
         Raises:
             MirrorError: it cannot be read, or the store cannot be written.
         """
-        with trouble(self.root), tempfile.TemporaryDirectory(dir=_made(self.root / "partial")) as directory:
+        with trouble(self.root), tempfile.TemporaryDirectory(dir=made(self.root / "partial")) as directory:
             taken = Path(directory) / "file"
             try:
                 os.link(path.resolve(), taken)
@@ -62,121 +85,82 @@ class Store:
                 taken.chmod(0o444)
             with taken.open("rb") as file:  # what was linked is what is hashed, whatever happens to `path`
                 sha256 = read_sha256(file).hexdigest()
-            self._publish(taken, sha256)
+                os.fsync(file.fileno())
+            final = self.path(sha256)
+            made(final.parent)
+            taken.replace(final)
+            sync_directory(final.parent)
         return sha256
 
     @contextmanager
-    def incoming(self, sha256: str) -> Iterator[Partial | None]:
-        """The right to add that file: waits for whoever has it, then yields its bytes so far; None if it is there now.
+    def incoming(self, sha256: str, *, wait: bool = True) -> Iterator[Partial | None]:
+        """The right to add that file, then its bytes so far; None if the file is there now.
+
+        Args:
+            sha256: the file.
+            wait: until whoever has that right is done with it.
 
         Raises:
+            Busy: another process or thread is adding it, and `wait` is False.
             MirrorError: the store cannot be written.
         """
-        self.path(sha256)
-        with trouble(self.root):
-            lock = FileLock(_made(self.root / "locks") / f"{sha256}.lock")
-            lock.acquire()
-        try:
+        with self._locked(sha256, wait=wait):
             if self.has(sha256):
                 yield None
                 return
             with trouble(self.root):
-                partial = Partial(self, sha256, _made(self.root / "partial") / sha256)
+                partial = Partial(made(self.root / "partial") / sha256, self.path(sha256))
             try:
                 yield partial
             finally:
                 partial.close()
+
+    def objects(self) -> Iterator[Stored]:
+        """All whole files, then what is left over of files that never became whole."""
+        for directory, whole in (("sha256/*", True), ("partial", False)):
+            for path in sorted(self.root.glob(f"{directory}/*")):
+                with suppress(OSError):  # removed meanwhile
+                    if re.fullmatch("[0-9a-f]{64}", path.name):
+                        facts = path.stat()
+                        used = facts.st_atime if whole else facts.st_mtime
+                        yield Stored(path.name, facts.st_blocks * 512, used, whole)
+
+    def remove(self, sha256: str) -> bool:
+        """Remove a file, or what is left over of it, and its lock; False: left alone, as a running process holds it.
+
+        Raises:
+            MirrorError: the store cannot be written.
+        """
+        partial = self.root / "partial" / sha256
+        try:
+            with trouble(self.root), self._locked(sha256, wait=False) as lock:
+                for path in (self.path(sha256), partial, notes_of(partial), lock):
+                    path.unlink(missing_ok=True)
+        except Busy:
+            return False
+        return True
+
+    def sweep(self) -> None:
+        """Remove the locks that nobody holds. What they guard stays."""
+        for lock in sorted(self.root.glob("locks/*.lock")):
+            with suppress(Busy), trouble(self.root), self._locked(lock.stem, wait=False):
+                lock.unlink(missing_ok=True)
+
+    @contextmanager
+    def _locked(self, sha256: str, *, wait: bool) -> Iterator[Path]:
+        """The only one that changes that file, in this process and among all of them."""
+        self.path(sha256)
+        with trouble(self.root):
+            path = made(self.root / "locks") / f"{sha256}.lock"
+            lock = FileLock(path, thread_local=False)
+            try:
+                lock.acquire(timeout=-1 if wait else 0, poll_interval=0.05)
+                while not path.exists():  # `remove` took the file away that we had been waiting for
+                    lock.release()
+                    lock.acquire(timeout=-1 if wait else 0, poll_interval=0.05)
+            except Timeout:
+                raise Busy(f"another process is fetching {sha256[:12]}…", "wait for it") from None
+        try:
+            yield path
         finally:
             lock.release()
-
-    def _publish(self, file: Path, sha256: str) -> Path:
-        final = self.path(sha256)
-        _made(final.parent)
-        with file.open("rb") as opened:
-            os.fsync(opened.fileno())
-        file.replace(final)
-        directory = os.open(final.parent, os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
-        return final
-
-
-class Partial:
-    """The bytes of one file that are here so far, hashed as they are written."""
-
-    def __init__(self, store: Store, sha256: str, path: Path) -> None:
-        self._store = store
-        self._sha256 = sha256
-        self.path = path
-        self._file = path.open("a+b")
-        self._file.seek(0)
-        self._hash = read_sha256(self._file)
-        self.size = self._file.tell()
-
-    @property
-    def complete(self) -> bool:
-        """Whether these are the very bytes."""
-        return self._hash.hexdigest() == self._sha256
-
-    def write(self, block: bytes) -> None:
-        """Append bytes.
-
-        Raises:
-            NoSpace: the disk is full. What was written stays for the next time.
-        """
-        with trouble(self.path):
-            self._file.write(block)
-            self._file.flush()
-        self._hash.update(block)
-        self.size += len(block)
-
-    def restart(self) -> None:
-        """Throw the bytes away."""
-        with trouble(self.path):
-            self._file.truncate(0)
-        self._hash = hashlib.sha256()
-        self.size = 0
-
-    def publish(self) -> Path:
-        """Make the file visible in the store; where it lies.
-
-        Raises:
-            Mismatch: these are other bytes.
-        """
-        if not self.complete:
-            raise Mismatch(f"{self.size} bytes have the sha256 {self._hash.hexdigest()}, not {self._sha256}")
-        with trouble(self.path):
-            self.path.chmod(0o444)
-            return self._store._publish(self.path, self._sha256)
-
-    def close(self) -> None:
-        """Let go of the file; its bytes stay, unless there are none."""
-        with trouble(self.path):
-            self._file.close()
-            if not self.size:
-                self.path.unlink(missing_ok=True)
-
-
-def free_space(path: Path) -> int:
-    """The bytes that the disk of an existing path still has for us."""
-    with trouble(path):
-        return shutil.disk_usage(path).free
-
-
-@contextmanager
-def trouble(path: Path) -> Iterator[None]:
-    """What the file system refuses, as errors that a person can mend."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise NoSpace(f"the disk that holds {path} is full", "make room, and run the same command again") from error
-        reason = error.strerror or error
-        raise MirrorError(f"{error.filename or path}: {reason}", "choose a directory that you can write to") from error
-
-
-def _made(directory: Path) -> Path:
-    directory.mkdir(parents=True, exist_ok=True)
-    return directory

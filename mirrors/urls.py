@@ -30,3 +30,8 @@ def is_loopback(url: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def host(url: str) -> str:
+    """Who is asked: host and port, without credentials. Two URLs with the same one are the same mirror."""
+    return urlsplit(url).netloc.rpartition("@")[2].lower()

@@ -14,6 +14,7 @@ import hashlib
 import html
 import json
 import re
+import socket
 import ssl
 import threading
 import time
@@ -43,6 +44,7 @@ class Fault:
         redirect: answer 302 to this URL.
         portal: answer 200 with a login page.
         truncate: close the connection after so many bytes of the body.
+        stall: send no more after so many bytes of the body.
         tamper: other bytes, of the right length.
         endless: a body of this file's bytes, over and over.
         ignore_range: answer 200 with all bytes to a request for a range.
@@ -58,6 +60,7 @@ class Fault:
     redirect: str | None = None
     portal: bool = False
     truncate: int | None = None
+    stall: int | None = None
     tamper: bool = False
     endless: bool = False
     ignore_range: bool = False
@@ -115,6 +118,12 @@ class LoopbackMirror:
         self._server.server_close()
         self._thread.join()
 
+    def kill(self) -> None:
+        """As `stop`, and every connection breaks at once, as when the machine dies."""
+        self._server.cut()
+        self.stop()
+        self._server.cut()
+
     @property
     def base(self) -> str:
         """Scheme, host and port."""
@@ -143,6 +152,11 @@ class LoopbackMirror:
             project = parse_wheel_filename(filename)[0] if filename.endswith(".whl") else None
         self._files[filename] = _File(data, project, sha256 if listed_sha256 == "" else listed_sha256)
         return sha256
+
+    def keep_as_pypi(self, filename: str) -> None:
+        """Let the index link that file to where PyPI and its mirrors keep it: below the digits of a hash."""
+        digits = hashlib.blake2b(self._files[filename].data, digest_size=32).hexdigest()
+        self.link(filename, f"/packages/{digits[:2]}/{digits[2:4]}/{digits[4:]}/{quote(filename)}")
 
     def link(self, filename: str, url: str) -> None:
         """Let the index link that file to another address."""
@@ -175,7 +189,7 @@ class LoopbackMirror:
     def page(self, path: str, accept: str) -> tuple[bytes, str] | None:
         """The index page at a path, and its type."""
         names = [name for name, file in self._files.items() if file.project]
-        if path == "/flat/":
+        if path in ("/flat", "/flat/"):
             return self._html(names), "text/html"
         parts = path.strip("/").split("/")
         if parts[0] != "simple" or len(parts) > 2:
@@ -189,8 +203,9 @@ class LoopbackMirror:
         return self._html(names), "text/html; charset=utf-8"
 
     def file(self, path: str) -> bytes | None:
-        found = self._files.get(path.removeprefix("/files/"))
-        return found.data if found and path.startswith("/files/") else None
+        name = path.removeprefix("/files/") if path.startswith("/files/") else ""
+        name = path.rpartition("/")[2] if path.startswith("/packages/") else name
+        return self._files[name].data if name in self._files else None
 
     def wait(self, seconds: float | None) -> bool:
         """Whether the server is closing."""
@@ -227,6 +242,25 @@ class _Server(ThreadingHTTPServer):
     def __init__(self, address: tuple[str, int], mirror: LoopbackMirror) -> None:
         super().__init__(address, _Handler)
         self.mirror = mirror
+        self._open: set[Any] = set()
+        self._open_lock = threading.Lock()
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """As always, but known until its end."""
+        with self._open_lock:
+            self._open.add(request)
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            with self._open_lock:
+                self._open.discard(request)
+
+    def cut(self) -> None:
+        """Break every connection."""
+        with self._open_lock:
+            for request in self._open:
+                with suppress(OSError):
+                    request.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that hung up is none of our business."""
@@ -307,7 +341,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
 
     def _blocks(self, body: bytes, fault: Fault) -> Iterator[bytes]:
-        body = body[: fault.truncate]
+        body = body[: fault.truncate if fault.stall is None else fault.stall]
         size = 1 << 16 if fault.rate is None else max(1, int(fault.rate / 20))
         while True:
             for start in range(0, len(body), size):
@@ -315,6 +349,10 @@ class _Handler(BaseHTTPRequestHandler):
                 yield block
                 if fault.rate is not None and self.server.mirror.wait(len(block) / fault.rate):
                     return
+            if fault.stall is not None:
+                self.server.mirror.wait(None)
+                self.close_connection = True
+                return
             if not fault.endless or self.server.mirror.wait(0):
                 return
 

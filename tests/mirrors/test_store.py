@@ -7,11 +7,14 @@ import os
 import stat
 import subprocess
 import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from mirrors.errors import MirrorError, NoSpace
+from mirrors.errors import Busy, MirrorError, NoSpace
 from mirrors.store import Mismatch, Partial, Store, free_space, trouble
 from tests.mirrors.loopback import until
 
@@ -28,18 +31,18 @@ def write(store: Store, *blocks: bytes) -> Partial:
     with store.incoming(SHA256) as partial:
         assert partial is not None
         for block in blocks:
-            partial.write(block)
+            partial.write(partial.prefix, block, "a:1")
         return partial
 
 
 def test_a_file_is_visible_when_it_is_whole_and_right(store: Store) -> None:
     with store.incoming(SHA256) as partial:
         assert partial is not None
-        partial.write(DATA[:5])
+        partial.write(0, DATA[:5], "a:1")
         with pytest.raises(Mismatch):
             partial.publish()
         assert not store.has(SHA256)
-        partial.write(DATA[5:])
+        partial.write(5, DATA[5:], "a:1")
         assert partial.complete
         assert partial.publish() == store.path(SHA256)
     assert store.has(SHA256)
@@ -54,18 +57,8 @@ def test_partial_bytes_are_kept_and_hashed_again(store: Store) -> None:
     write(store, DATA[:100])
     with store.incoming(SHA256) as partial:
         assert partial is not None
-        assert partial.size == 100
-        partial.write(DATA[100:])
-        partial.publish()
-    assert store.path(SHA256).read_bytes() == DATA
-
-
-def test_a_restart_forgets_all(store: Store) -> None:
-    with store.incoming(SHA256) as partial:
-        assert partial is not None
-        partial.write(b"wrong")
-        partial.restart()
-        partial.write(DATA)
+        assert partial.prefix == 100
+        partial.write(100, DATA[100:], "a:1")
         partial.publish()
     assert store.path(SHA256).read_bytes() == DATA
 
@@ -118,6 +111,78 @@ def test_a_second_process_waits_for_the_first(store: Store, tmp_path: Path) -> N
             [sys.executable, "-c", code, store.root, started, SHA256], stdout=subprocess.PIPE, text=True, env=os.environ
         )
         until(started.exists)
-        partial.write(DATA)
+        partial.write(0, DATA, "a:1")
         partial.publish()
     assert second.communicate()[0] == "True\n"
+
+
+def test_who_does_not_want_to_wait_is_told(store: Store) -> None:
+    with store.incoming(SHA256) as partial:
+        assert partial is not None
+        with pytest.raises(Busy), store.incoming(SHA256, wait=False):
+            pass
+        with ThreadPoolExecutor() as pool, pytest.raises(Busy):
+            pool.submit(lambda: store.incoming(SHA256, wait=False).__enter__()).result()
+    with store.incoming(SHA256, wait=False) as partial:
+        assert partial is not None
+
+
+def test_use_is_remembered_and_the_users_own_file_keeps_its_time(store: Store, tmp_path: Path) -> None:
+    file = tmp_path / "a.whl"
+    file.write_bytes(DATA)
+    os.utime(file, (1000, 2000))
+    store.add(file)
+    os.utime(store.path(SHA256), (1000, 2000))
+    assert [stored.used for stored in store.objects()] == [1000]
+    before = time.time()
+    assert store.has(SHA256)
+    [stored] = store.objects()
+    assert stored.used >= before - 1
+    assert (stored.sha256, stored.whole) == (SHA256, True)
+    assert stored.size >= len(DATA)
+    assert file.stat().st_mtime == 2000
+
+
+def test_files_and_left_overs_can_be_removed(store: Store, tmp_path: Path) -> None:
+    other = hashlib.sha256(b"other").hexdigest()
+    (tmp_path / "a").write_bytes(b"other")
+    store.add(tmp_path / "a")
+    write(store, DATA[:100])
+    assert [(stored.sha256, stored.whole) for stored in store.objects()] == [(other, True), (SHA256, False)]
+    assert store.remove(SHA256)
+    assert store.remove(other)
+    assert store.remove(other)
+    assert list(store.objects()) == []
+    assert [path for path in store.root.rglob("*") if path.is_file()] == []
+
+
+def test_what_somebody_fetches_is_left_alone(store: Store) -> None:
+    with store.incoming(SHA256) as partial:
+        assert partial is not None
+        partial.write(0, DATA, "a:1")
+        assert not store.remove(SHA256)
+        store.sweep()
+        assert [path.name for path in (store.root / "locks").iterdir()] == [f"{SHA256}.lock"]
+        partial.publish()
+    store.sweep()
+    assert list((store.root / "locks").iterdir()) == []
+    assert store.has(SHA256)
+
+
+def test_who_waited_for_a_lock_that_was_removed_still_excludes_others(store: Store) -> None:
+    with ThreadPoolExecutor() as pool:
+        with store.incoming(SHA256):
+            waiting = [pool.submit(_hold_shortly, store) for _ in range(4)]
+            (store.root / "locks" / f"{SHA256}.lock").unlink()
+        assert sum(future.result() for future in waiting) == 4
+
+
+_HOLDING = threading.Lock()
+
+
+def _hold_shortly(store: Store) -> bool:
+    with store.incoming(SHA256):
+        alone = _HOLDING.acquire(blocking=False)
+        time.sleep(0.02)
+        _HOLDING.release()
+    return alone

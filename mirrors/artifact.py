@@ -1,0 +1,36 @@
+"""What is wanted, and what became of it. Pure data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A file that is wanted. The size may be unknown; the sha256 never comes from the server that gives the bytes."""
+
+    name: str
+    size: int | None
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """A file that is in the store.
+
+    Attributes:
+        bytes_fetched: what came over the network in this call, thrown-away bytes included.
+        source: the URL that gave most of it, without secrets; "store" if nothing had to be fetched.
+        retries: requests that failed and were made up for by others.
+        per_source: the bytes that each mirror (host:port) gave in this call, thrown-away ones included.
+    """
+
+    artifact: Artifact
+    path: Path
+    bytes_fetched: int
+    seconds: float
+    source: str
+    retries: int
+    per_source: Mapping[str, int] = field(default_factory=dict)
