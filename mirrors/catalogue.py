@@ -6,7 +6,8 @@ A user's own mirrors come from a YAML file. Its rows add to the built-in ones, o
       - id: corp
         kind: pypi
         url: https://index.corp.example/simple
-        name: our own        # optional, like region, layout, upstream and notes
+        name: our own        # optional, like region, layout, upstream, notes,
+        max_rate: 5000000    # bytes/s, and requests_per_minute: what its operator asks for
 
 Knows nothing of where that file lies, or of whether a mirror is any good.
 """
@@ -39,7 +40,8 @@ _LAYOUTS: Mapping[Kind, tuple[Layout, ...]] = {  # the first is the usual one
     "python": ("files",),
 }
 _REQUIRED = ("id", "kind", "url")
-_OPTIONAL = ("name", "region", "layout", "upstream", "notes")
+_NUMBERS = ("max_rate", "requests_per_minute")
+_OPTIONAL = ("name", "region", "layout", "upstream", "notes", *_NUMBERS)
 
 
 def mirrors(kind: Kind, own: Path | None = None) -> tuple[Mirror, ...]:
@@ -156,6 +158,8 @@ def _row(row: Any, own: Path) -> Mirror:
         layout=row.get("layout", _LAYOUTS[row["kind"]][0]),
         upstream=row.get("upstream", False),
         notes=row.get("notes", ""),
+        max_rate=row.get("max_rate"),
+        requests_per_minute=row.get("requests_per_minute"),
     )
 
 
@@ -167,13 +171,22 @@ def _problem(row: dict[str, Any]) -> str:
     for key, value in row.items():
         if key not in (*_REQUIRED, *_OPTIONAL):
             return f"{key!r} means nothing here"
-        if not isinstance(value, bool if key == "upstream" else str):
-            return f"{key} must be {'true or false' if key == 'upstream' else 'text (put it in quotes)'}, not {value!r}"
+        if (problem := _not_of_its_type(key, value)) is not None:
+            return f"{key} must be {problem}, not {value!r}"
     if row["kind"] not in KINDS:
         return f"kind {row['kind']!r} is none of {', '.join(KINDS)}"
     if row.get("layout") and row["layout"] not in _LAYOUTS[row["kind"]]:
         return f"layout {row['layout']!r} is none of {', '.join(_LAYOUTS[row['kind']])}"
     return ""
+
+
+def _not_of_its_type(key: str, value: object) -> str | None:
+    """What a value of the user's should have been, if it is something else."""
+    if key in _NUMBERS:
+        return None if isinstance(value, int) and value > 0 and value is not True else "a number above 0"
+    if key == "upstream":
+        return None if isinstance(value, bool) else "true or false"
+    return None if isinstance(value, str) else "text (put it in quotes)"
 
 
 def _check_url(url: str) -> None:

@@ -1,52 +1,112 @@
-"""Which mirror to take, from what was measured. Pure arithmetic; asks nobody."""
+"""Which mirrors to take, from what was measured. Arithmetic, and one throw of dice; asks nobody."""
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mirrors.catalogue import Mirror
 from mirrors.errors import NoMirror
-from mirrors.probe import Measurement
+from mirrors.probing.measurement import Measurement
+
+AT_ONCE = 4  # sources of one file at a time
+_ALIKE = 1.10  # times the best one's time: no worse than that is as good, for tomorrow it may be the other way round
+_ROUND_TRIPS = 3  # until a new connection brings bytes: TCP, TLS, and the request
+_DICE = random.SystemRandom()
 
 
 @dataclass(frozen=True)
 class Choice:
-    """A mirror, and why this one: a sentence for people. `measurements` are those that it was chosen from."""
+    """What was chosen, and why.
+
+    Attributes:
+        mirror: the best one alone: for the environment's own configuration.
+        reason: why this one: a sentence for people.
+        measurements: those that it was chosen from.
+        sources: all that are usable, best first; the first four are used at once, the others are in reserve.
+        predicted: seconds until all bytes are here, from the first four together; what measuring has brought is here.
+    """
 
     mirror: Mirror
     reason: str
     measurements: tuple[Measurement, ...]
+    sources: tuple[Measurement, ...] = ()
+    predicted: float = 0.0
 
 
-def choose(measurements: Sequence[Measurement], wanted_bytes: int) -> Choice:
-    """The mirror that is predicted to give `wanted_bytes` bytes the soonest; of equal ones the first.
+def choose(measurements: Sequence[Measurement], amount: int, dice: random.Random = _DICE) -> Choice:
+    """The mirrors that are predicted to give `amount` bytes the soonest.
+
+    Among those whose prediction is no more than 10 % above the best one's, the first is picked at random, so that not
+    everyone of a region goes to the same one. Of equal ones without a rate, the order that they came in decides.
 
     Raises:
         NoMirror: none is usable; says why for each.
     """
-    good = sorted(
-        (found for found in measurements if found.verdict == "good"), key=lambda it: predicted(it, wanted_bytes)
-    )
+    good = sorted((found for found in measurements if found.verdict == "good"), key=lambda it: predicted(it, amount))
     if not good:
         reasons = "; ".join(f"{found.mirror.name} {found.reason}" for found in measurements)
         raise NoMirror(
             f"no mirror is usable: {reasons or 'there is no candidate'}",
             "check the network and the proxy settings, or name an index of your own by its URL",
         )
-    best, *others = good
-    words = [_told(best, wanted_bytes)] + ([f"next best: {_told(others[0], wanted_bytes)}"] if others else [])
-    return Choice(best.mirror, "; ".join(words), tuple(measurements))
+    best = _one_of_the_best(good, amount, dice)
+    sources = (best, *(found for found in good if found is not best))
+    missing = max(0, amount - sum(found.kept for found in measurements))
+    return Choice(best.mirror, _reason(sources, amount), tuple(measurements), sources, together(sources, missing))
 
 
-def predicted(found: Measurement, wanted_bytes: int) -> float:
-    """Seconds until that many bytes are here, at the rate that was measured; without a rate, the latency alone."""
-    return (found.latency or 0.0) + (wanted_bytes / found.rate if found.rate else 0.0)
+def predicted(found: Measurement, amount: int) -> float:
+    """Seconds until that many bytes are here from one mirror; without a rate, what it takes to reach it."""
+    rate = _rate(found)
+    return _ROUND_TRIPS * (found.latency or 0.0) + (amount / rate if rate else 0.0)
 
 
-def _told(found: Measurement, wanted_bytes: int) -> str:
-    if found.rate is None:
+def together(sources: Sequence[Measurement], amount: int) -> float:
+    """Seconds until that many bytes are here from the first four together, each giving what it was measured to give.
+
+    All four work until the end, so what it takes to set up a connection to the farthest of them counts in full.
+    """
+    first = sources[:AT_ONCE]
+    rates = [rate for found in first if (rate := _rate(found))]
+    set_up = _ROUND_TRIPS * max((found.latency or 0.0 for found in first), default=0.0)
+    return set_up + (amount / sum(rates) if rates and len(rates) == len(first) else 0.0)
+
+
+def _rate(found: Measurement) -> float | None:
+    """Bytes/s that we may hope for: what was measured, but no more than the mirror's operator allows."""
+    if found.rate is None or found.mirror.max_rate is None:
+        return found.rate
+    return min(found.rate, found.mirror.max_rate)
+
+
+def _one_of_the_best(good: Sequence[Measurement], amount: int, dice: random.Random) -> Measurement:
+    limit = predicted(good[0], amount) * _ALIKE
+    alike = [found for found in good if _rate(found) and predicted(found, amount) <= limit]
+    return dice.choice(alike) if alike and alike[0] is good[0] else good[0]
+
+
+def _reason(sources: Sequence[Measurement], amount: int) -> str:
+    best, *others = sources
+    words = [_told(best, amount)]
+    if others:
+        words.append(f"next best: {_told(others[0], amount)}")
+    if others and amount and all(found.rate for found in sources[:AT_ONCE]):
+        number = len(sources[:AT_ONCE])
+        words.append(f"{number} of them together: {amount / 1e6:.0f} MB in about {_time(together(sources, amount))}")
+    return "; ".join(words)
+
+
+def _told(found: Measurement, amount: int) -> str:
+    rate = _rate(found)
+    if rate is None:
         return f"{found.mirror.name} {found.reason}"
-    seconds = predicted(found, wanted_bytes)
-    time = f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
-    return f"{found.mirror.name}: {wanted_bytes / 1e6:.0f} MB in about {time} ({found.rate / 1e6:.1f} MB/s)"
+    speed = f"{rate / 1e6:.1f} MB/s"
+    if not amount:
+        return f"{found.mirror.name}: {speed}"
+    return f"{found.mirror.name}: {amount / 1e6:.0f} MB in about {_time(predicted(found, amount))} ({speed})"
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"

@@ -38,7 +38,9 @@ class Mirror:
         region: ISO country code, or "global".
         layout: how the URL is to be read.
         upstream: whether the bytes are published here.
-        notes: what is known of it, and its published limits.
+        notes: what is known of it.
+        max_rate: the bytes/s that its operator allows, where that is published.
+        requests_per_minute: how many its operator allows, where that is published.
     """
 
     id: str
@@ -49,6 +51,8 @@ class Mirror:
     layout: Layout
     upstream: bool = False
     notes: str = ""
+    max_rate: int | None = None
+    requests_per_minute: int | None = None
 
 
 def _pypi(id_: str, name: str, url: str, region: str = "CN", notes: str = "") -> Mirror:
@@ -177,6 +181,8 @@ ROWS: tuple[Mirror, ...] = (
         "CN",
         "registry",
         notes="1 MiB/s a blob, 1 GiB in 2 hours, 20 requests a minute; a list of allowed images",
+        max_rate=1 << 20,
+        requests_per_minute=20,
     ),
     _docker("1ms", "https://docker.1ms.run"),
     _docker("dockerproxy", "https://dockerproxy.net"),

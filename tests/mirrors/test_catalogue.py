@@ -106,6 +106,14 @@ def test_an_empty_file_of_the_users_is_no_error(own: Path, text: str) -> None:
         ("mirrors:\n- id: a\n  kind: pypi\n", "line 2: the row has no url"),
         ("mirrors:\n- id: a\n  kind: pipy\n  url: https://a.example\n", "line 2: kind 'pipy' is none of pypi"),
         ("mirrors:\n\n- id: a\n  kind: pypi\n  url: http://a.example\n", "line 3: http://a.example is plain http"),
+        (
+            "mirrors:\n- id: a\n  kind: pypi\n  url: https://a.example\n  max_rate: fast\n",
+            "max_rate must be a number above 0",
+        ),
+        (
+            "mirrors:\n- id: a\n  kind: pypi\n  url: https://a.example\n  max_rate: 0\n",
+            "max_rate must be a number above 0",
+        ),
         ("mirrors:\n- id: a\n  kind: pypi\n  url: https://a.example\n  speed: 3\n", "'speed' means nothing here"),
         ("mirrors:\n- id: 163\n  kind: pypi\n  url: https://a.example\n", "id must be text"),
         (
@@ -137,3 +145,13 @@ def test_where_the_things_of_other_kinds_are() -> None:
         "/ali-vilab/i2vgen-xl/resolve/abc/unet/a%20b.bin"
     )
     assert catalogue.hub_file(scope, "ali-vilab/i2vgen-xl", "abc", "unet/x").endswith("FilePath=unet%2Fx")
+
+
+def test_a_user_can_say_what_an_operator_allows(tmp_path: Path) -> None:
+    own = tmp_path / "mirrors.yaml"
+    own.write_text(
+        "- id: corp\n  kind: pypi\n  url: https://a.example\n  max_rate: 5000000\n  requests_per_minute: 20\n"
+    )
+    found = catalogue.find("corp", "pypi", own)
+    assert (found.max_rate, found.requests_per_minute) == (5_000_000, 20)
+    assert catalogue.find("daocloud", "docker").max_rate == 1 << 20

@@ -49,9 +49,10 @@ def test_a_good_mirror_has_latency_and_rate_for_two_requests(
     assert found.latency is not None
     assert found.rate is not None
     assert found.rate > 0
-    assert (found.requests, found.probe_bytes) == (2, PROBE_BYTES)
+    assert (found.requests, found.probe_bytes, found.connections) == (2, len(WHEEL) // 2, 1)
+    assert found.url == mirror.url(NAME)
     assert len(mirror.requests) == 2
-    assert mirror.requests[1].headers["range"] == f"bytes=0-{PROBE_BYTES - 1}"
+    assert mirror.requests[1].headers["range"] == f"bytes=0-{len(WHEEL) // 2 - 1}"
 
 
 def test_without_a_wanted_file_only_an_index_page_is_read(mirror: LoopbackMirror, http: HttpSettings) -> None:
@@ -85,8 +86,9 @@ def test_a_flat_page_without_hashes_is_an_index_too(mirror: LoopbackMirror, http
         (PAGE, Fault(status=403, user_agent="^uv/"), "refuses this installer (HTTP 403)"),
         (FILE, Fault(status=403), "refuses this installer (HTTP 403)"),
         (PAGE, Fault(status=429), "wants fewer requests (HTTP 429)"),
+        (FILE, Fault(status=429, headers={"Retry-After": "7"}), "wants fewer requests (HTTP 429), the next one in 7 s"),
         (PAGE, Fault(status=503), "answers HTTP 503 Service Unavailable"),
-        (PAGE, Fault(status=404), "lacks torch 2.13.0+cpu (HTTP 404)"),
+        (PAGE, Fault(status=404), "lacks torch (HTTP 404)"),
         (FILE, Fault(status=404), "lists torch 2.13.0+cpu and does not have it (HTTP 404)"),
         (PAGE, Fault(portal=True), "serves a web page instead of an index; is there a login page in between?"),
         (FILE, Fault(portal=True), "serves a web page in place of the file"),
@@ -141,6 +143,32 @@ def test_a_server_that_ignores_ranges_is_good_and_costs_no_more(mirror: Loopback
     assert found.probe_bytes < 2 * PROBE_BYTES
 
 
+def test_another_range_than_was_asked_for_is_out(
+    mirror: LoopbackMirror, other: LoopbackMirror, http: HttpSettings
+) -> None:
+    for server in (mirror, other):  # whichever comes second is asked for a later part, and gives the first
+        server.misbehave(FILE, Fault(headers={"Content-Range": f"bytes 0-9/{len(WHEEL)}"}))
+    found = measure([candidate(mirror), candidate(other)], WANTED, http)
+    assert sorted(it.reason for it in found)[0] == "answers with another range than was asked for"
+
+
+def test_a_model_file_is_asked_for_by_its_address_without_a_page(
+    mirror: LoopbackMirror, other: LoopbackMirror, http: HttpSettings
+) -> None:
+    for server in (mirror, other):
+        server.add("repo/resolve/abc/unet/model.safetensors", WHEEL, project=None)
+    hubs = [candidate(server, kind="hub", layout="huggingface", url=server.base) for server in (mirror, other)]
+    wanted = dataclasses.replace(
+        WANTED,
+        project="repo",
+        filename="unet/model.safetensors",
+        address=lambda hub: catalogue.hub_file(hub, "files/repo", "abc", "unet/model.safetensors"),
+    )
+    found = measure(hubs, wanted, http)
+    assert [(it.verdict, it.requests) for it in found] == [("good", 1), ("good", 1)]
+    assert found[0].url == f"{mirror.base}/files/repo/resolve/abc/unet/model.safetensors"
+
+
 def test_an_index_page_without_end_is_cut_off(mirror: LoopbackMirror, http: HttpSettings) -> None:
     mirror.add("big-1.0-py3-none-any.whl", b"PK")
     mirror.misbehave(PAGE, Fault(endless=True))
@@ -187,12 +215,36 @@ def test_a_mirror_that_redirects_to_another_candidate_is_no_mirror(
     found = measure([candidate(mirror), candidate(other, "Other")], WANTED, http)
     assert found[0].reason == "is no mirror of its own: the bytes come from Other"
     assert found[1].verdict == "good"
-    assert found[0].requests == 3
+    assert (found[0].requests, found[0].probe_bytes) == (3, 0)
 
 
-def test_the_same_mirror_under_two_names_is_good_twice(mirror: LoopbackMirror, http: HttpSettings) -> None:
+def test_a_mirror_that_links_to_another_candidate_does_not_bother_that_one(
+    mirror: LoopbackMirror, other: LoopbackMirror, http: HttpSettings
+) -> None:
+    mirror.link(NAME, other.url(NAME))
+    found = measure([candidate(mirror), candidate(other, "Other")], WANTED, http)
+    assert found[0].reason == "is no mirror of its own: the bytes come from Other"
+    assert (found[0].requests, found[1].verdict) == (1, "good")
+    assert len(other.requested(FILE)) == 1
+
+
+def test_redirects_count_as_requests_and_six_are_the_most(mirror: LoopbackMirror, http: HttpSettings) -> None:
+    for number in range(4):
+        mirror.misbehave(f"/way/{number}", Fault(redirect=f"/way/{number + 1}"))
+    mirror.misbehave(PAGE, Fault(redirect="/way/2"))
+    mirror.misbehave("/way/4", Fault(redirect="/flat/"))
+    mirror.misbehave(FILE, Fault(redirect="/way/0"))
+    found = probe(mirror, http)
+    assert (found.verdict, found.requests) == ("unusable", 6)
+    assert len(mirror.requests) == 6
+
+
+def test_the_same_mirror_under_two_names_is_asked_once_and_good_twice(
+    mirror: LoopbackMirror, http: HttpSettings
+) -> None:
     found = measure([candidate(mirror, "configured"), candidate(mirror, "Here")], WANTED, http)
-    assert [it.verdict for it in found] == ["good", "good"]
+    assert [(it.mirror.name, it.verdict) for it in found] == [("configured", "good"), ("Here", "good")]
+    assert len(mirror.requests) == 2
 
 
 @pytest.mark.parametrize("fault", [Fault(hang=True), Fault(drip=0.01)])
