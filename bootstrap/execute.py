@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 from functools import singledispatch
 
-from bootstrap import children, disks, generations, weights
+from bootstrap import children, choices, disks, generations, weights, wheels
 from bootstrap.backends import uv
 from bootstrap.console import Console, Task
 from bootstrap.plan import (
@@ -21,7 +22,10 @@ from bootstrap.plan import (
 )
 from bootstrap.report import Measured, Recorder, Timing
 from bootstrap.state import Home, writable
+from mirrors.fetch import Downloads
 from mirrors.http import HttpSettings
+from mirrors.store import Store
+from mirrors.tags import supported
 
 _PRIVATE = 0o600
 
@@ -80,17 +84,46 @@ def _(step: WriteConfigs, work: Work) -> None:
         path.write_text(text, encoding="utf-8")
 
 
+class _Progress:
+    """Tells a task how many bytes of how many are here, which many threads say bit by bit."""
+
+    def __init__(self, task: Task, total: int) -> None:
+        self._task, self._total, self._here = task, total, 0
+        self._lock = threading.Lock()
+
+    def __call__(self, count: int) -> None:
+        with self._lock:
+            self._here += count
+            self._task.at(self._here, self._total)
+
+
 @perform.register
 def _(step: InstallPackages, work: Work) -> None:
-    sources, generation = work.plan.sources, work.plan.generation
+    sources, site = work.plan.sources, work.site
     assert sources is not None
-    work.measured.source = sources.name
-    started = work.site.recorder.elapsed
-    phases = uv.sync(generation.python_path, step.lock, generation.uv_config, sources.environ(), work.task.say)
+    began = site.recorder.elapsed
+    work.task.say("find the wheels")
+    found = wheels.find(site.home, step.pins, supported(step.python), sources, site.http)
+    site.recorder.add(Timing("packages.find", f"find {len(found)} wheels", began, site.recorder.elapsed - began))
+    began = site.recorder.elapsed
+    with Downloads(
+        Store(site.home.store), site.http, _Progress(work.task, wheels.size(found)), sources.rates
+    ) as downloads:
+        phases = uv.install(work.plan.generation.python_path, found, downloads, sources.environ(), work.task.say)
+    _tell_of(downloads, work)
     for phase in phases:
         title = f"{phase.name} {phase.packages} packages"
-        work.site.recorder.add(Timing(f"packages.{phase.name}", title, started, phase.seconds))
-        started += phase.seconds
+        site.recorder.add(Timing(f"packages.{phase.name}", title, began, phase.seconds))
+        began += phase.seconds
+
+
+def _tell_of(downloads: Downloads, work: Work) -> None:
+    """How many bytes came from whom, and who gave wrong ones."""
+    work.measured.bytes, work.measured.source = wheels.received([downloads.received])
+    if downloads.dropped:
+        told = (f"{host} {reason}" for host, reason in downloads.dropped.items())
+        work.site.recorder.facts["dropped"] = "; ".join(told)
+        choices.forget(work.site.home)
 
 
 @perform.register

@@ -49,8 +49,14 @@ class Prepared:
         return plan.make(self.site.home, self.model, self.torch.build, self.python, self.sources, rebuild=self.rebuild)
 
 
-def prepare(request: Request, home: Home, console: Console) -> Prepared:
-    """Find out what the machine is and where the packages come from. Changes nothing.
+def prepare(request: Request, home: Home, console: Console, *, keep: bool = True) -> Prepared:
+    """Find out what the machine is and where the packages come from.
+
+    Args:
+        request: what is wanted.
+        home: where the tool keeps its things.
+        console: the voice.
+        keep: put the bytes that mirrors were measured with into the store, since they are wanted; else nothing changes.
 
     Raises:
         UnknownModel, UnknownMirror, BadMirror, UsageProblem: there is no such model, mirror or torch build.
@@ -67,8 +73,9 @@ def prepare(request: Request, home: Home, console: Console) -> Prepared:
     sources = None
     if request.rebuild or not generations.of(home, torch.build, python.version).complete:
         with console.working("choose a mirror"), recorder.phase("choose", "choose a mirror") as measured:
-            sources = choose_sources(request.mirror, here, torch.build, python.version, http, home.user_mirrors)
+            sources = choose_sources(request.mirror, here, torch.build, python.version, http, home, keep=keep)
             measured.source = sources.name
+        console.say(sources.reason, "dim")
         recorder.facts["mirror"] = sources.name
     elif request.mirror != "auto":
         candidates(request.mirror, here.pip, home.user_mirrors)  # a wrong name is told even where none is needed

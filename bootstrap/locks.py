@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import requests
@@ -18,10 +19,10 @@ from pypi_simple import PyPISimple
 from bootstrap import generations, pip_settings, spawn, torch_builds
 from bootstrap.errors import SetupError
 from bootstrap.sourcing import ca_bundle
+from mirrors import lock
 
 _CUDA_ONLY = re.compile(r"(nvidia-|cuda-|triton\b)")
 _PIN = re.compile(r"torch==([^ \\+]+)")
-_HASH = re.compile(r"--hash=sha256:[0-9a-f]{64}")
 _CPU_INDEX = "https://download.pytorch.org/whl/cpu/"
 _CPU_WHEEL = re.compile(r"torch-[^-]+-cp3(11|12|13)-cp3\1-manylinux_[0-9_]+_x86_64\.whl")
 _PYTHON = "3.11"  # the oldest that diffusers runs on
@@ -35,8 +36,8 @@ def main() -> None:
     version = _PIN.search(text)
     if version is None:
         raise SetupError("the new lock has no torch")
-    hashes = _published(version[1]) or _kept(cpu, version[1])
-    cpu.write_text(_without_cuda(text, version[1], hashes), encoding="utf-8")
+    wheels = _published(version[1]) or _kept(cpu, version[1])
+    cpu.write_text(_without_cuda(text, version[1], wheels), encoding="utf-8")
     sys.stdout.write(f"written: {cu130}, {cpu}\n")
 
 
@@ -59,8 +60,8 @@ def _compile(requirements: Path, lock: Path) -> None:
         raise SetupError(f"uv could not resolve {requirements.name}: {done.output}")
 
 
-def _published(version: str) -> list[str]:
-    """The sha256 of torch's CPU wheels as the PyTorch index publishes them; none where it cannot be reached."""
+def _published(version: str) -> dict[str, str]:
+    """File name and sha256 of torch's CPU wheels as the PyTorch index has them; none where it cannot be reached."""
     session = requests.Session()
     bundle = ca_bundle(pip_settings.read())
     session.verify = str(bundle) if bundle else True
@@ -68,28 +69,32 @@ def _published(version: str) -> list[str]:
         page = PyPISimple(_CPU_INDEX, session=session).get_project_page("torch", timeout=10)
     except requests.RequestException as error:
         sys.stdout.write(f"{_CPU_INDEX} cannot be reached ({type(error).__name__})\n")
-        return []
+        return {}
     wheels = (
         file for file in page.packages if file.version == f"{version}+cpu" and _CPU_WHEEL.fullmatch(file.filename)
     )
-    return sorted(file.digests["sha256"] for file in wheels)
+    return {file.filename: file.digests["sha256"] for file in wheels}
 
 
-def _kept(lock: Path, version: str) -> list[str]:
-    """The hashes that the present lock has for the same version."""
-    block = next(block for block in _blocks(lock.read_text(encoding="utf-8")) if block.startswith("torch=="))
-    if not block.startswith(f"torch=={version}+cpu "):
+def _kept(path: Path, version: str) -> dict[str, str]:
+    """The wheels that the present lock has for the same version."""
+    environment = {"sys_platform": "linux", "platform_machine": "x86_64"}
+    torch = next(pin for pin in lock.read(path, environment) if pin.name == "torch")
+    if torch.version != f"{version}+cpu":
         raise SetupError(
             f"no hashes are known for torch {version}+cpu", "run this where the PyTorch index can be reached"
         )
     sys.stdout.write(f"kept: the hashes of torch {version}+cpu\n")
-    return [found.removeprefix("--hash=sha256:") for found in _HASH.findall(block)]
+    return dict(torch.names)
 
 
-def _without_cuda(text: str, version: str, hashes: list[str]) -> str:
+def _without_cuda(text: str, version: str, wheels: Mapping[str, str]) -> str:
+    """The lock without CUDA. The names of torch's wheels go in, since some mirrors list names only."""
     torch = [f"torch=={version}+cpu ; sys_platform == 'linux' and platform_machine == 'x86_64'"]
-    torch += [f"    --hash=sha256:{found}" for found in hashes]
-    blocks = (" \\\n".join(torch) if block.startswith("torch==") else block for block in _blocks(text))
+    torch += [f"    --hash=sha256:{sha256}" for sha256 in sorted(wheels.values())]
+    names = "".join(f"# {name} sha256:{sha256}\n" for name, sha256 in sorted(wheels.items()))
+    cpu = names + " \\\n".join(torch)
+    blocks = (cpu if block.startswith("torch==") else block for block in _blocks(text))
     return "\n".join(block for block in blocks if not _CUDA_ONLY.match(block)) + "\n"
 
 

@@ -6,20 +6,38 @@ certificate, a proxy) is carried over, since uv does not read pip's configuratio
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import tomlkit
 
 from bootstrap.pip_settings import PipSettings
-from mirrors import configs, urls
-from mirrors.catalogue import Mirror
+from mirrors import catalogue, configs, urls
+from mirrors.choose import Choice
+from mirrors.errors import BadMirror
 from mirrors.http import HttpSettings
+from mirrors.resolve import Index
+from mirrors.rows import Layout
 
 
 @dataclass(frozen=True)
 class PackageSources:
-    """One default index, and what stands beside it. URLs may carry credentials, so they stay out of the repr."""
+    """One default index, and what stands beside it. URLs may carry credentials, so they stay out of the repr.
+
+    Attributes:
+        name: of the default index.
+        index_url: the default index, for the environment's own configuration, as what follows.
+        extra_index_urls: further indexes.
+        find_links: local directories and flat pages of wheels.
+        cert: a CA bundle.
+        proxy: for all requests.
+        conda_channel: the URL below which conda's channels lie.
+        indexes: all that an installation takes wheels from, best first.
+        rates: what was measured, in bytes/s by host.
+        reason: why these: a sentence for people.
+    """
 
     name: str
     index_url: str = field(repr=False)
@@ -28,11 +46,16 @@ class PackageSources:
     cert: str | None = None
     proxy: str | None = field(default=None, repr=False)
     conda_channel: str | None = None
+    indexes: tuple[Index, ...] = ()
+    rates: Mapping[str, float] = field(default_factory=dict)
+    reason: str = ""
 
     @property
     def label(self) -> str:
-        """The index for people: its name and its URL without credentials."""
-        return f"{self.name} ({urls.shown(self.index_url)})"
+        """The indexes for people: the default one's name and URL without credentials, and how many help it."""
+        others = {index.mirror.id for index in self.indexes if index.sample} - {self.name}
+        beside = f" and {len(others)} more" if others else ""
+        return f"{self.name} ({urls.shown(self.index_url)}){beside}"
 
     def environ(self) -> dict[str, str]:
         """What a client needs in its environment: the certificate and the proxy that the mirrors were measured with."""
@@ -71,16 +94,48 @@ class PackageSources:
 
 
 def sources(
-    pip: PipSettings, http: HttpSettings, index: Mirror, torch: Mirror | None, conda_channel: str | None
+    pip: PipSettings, http: HttpSettings, indexes: Choice, torch: Choice | None, conda_channel: str | None
 ) -> PackageSources:
-    """Put the chosen index, the one for torch's own wheels and the user's pip settings together.
+    """Put the chosen indexes, those for torch's own wheels and the user's pip settings together.
 
     Certificate and proxy are those that the mirrors were measured with.
     """
-    flat = (torch.url,) if torch and torch.layout == "flat" else ()
-    simple = (torch.url,) if torch and torch.layout == "simple" else ()
+    chosen, builds = indexes.mirror, torch.mirror if torch else None
+    flat = (builds.url,) if builds and builds.layout == "flat" else ()
+    simple = (builds.url,) if builds and builds.layout == "simple" else ()
     links = (*flat, *(link if "://" in link else str(Path(link).expanduser()) for link in pip.find_links))
-    extras = tuple(url for url in (*simple, *pip.extra_index_urls) if url != index.url)
+    extras = tuple(url for url in (*simple, *pip.extra_index_urls) if url != chosen.url)
     cert = str(http.ca_bundle) if http.ca_bundle else None
     proxy = (http.proxies or {}).get("https")
-    return PackageSources(index.id, index.url, extras, links, cert, proxy, conda_channel)
+    measured = (*indexes.sources, *(torch.sources if torch else ()))
+    return PackageSources(
+        chosen.id,
+        chosen.url,
+        extras,
+        links,
+        cert,
+        proxy,
+        conda_channel,
+        indexes=(*directories(pip), *(Index(found.mirror, found.url) for found in measured), *_further(pip)),
+        rates={urls.host(found.url): found.rate for found in measured if found.url and found.rate},
+        reason=indexes.reason,
+    )
+
+
+def directories(pip: PipSettings) -> tuple[Index, ...]:
+    """The local directories of wheels that pip's settings name."""
+    return tuple(
+        Index(catalogue.adhoc(path.resolve().as_uri(), path.name, layout="flat"))
+        for path in pip.find_link_directories()
+    )
+
+
+def _further(pip: PipSettings) -> Sequence[Index]:
+    """The indexes and pages that pip's settings add; not those that we do not use, such as plain http."""
+    layouts: list[tuple[str, Layout]] = [(url, "simple") for url in pip.extra_index_urls]
+    layouts += [(link, "flat") for link in pip.find_links if link.startswith(("https:", "http:"))]
+    found = []
+    for url, layout in layouts:
+        with suppress(BadMirror):
+            found.append(Index(catalogue.adhoc(url, urls.shown(url), layout=layout)))
+    return found

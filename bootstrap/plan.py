@@ -7,9 +7,8 @@ the same steps with seconds and bytes.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from bootstrap import generations, weights
 from bootstrap.errors import SetupError, UsageProblem
@@ -55,9 +54,10 @@ class WriteConfigs(Step):
 
 @dataclass(frozen=True)
 class InstallPackages(Step):
-    """All packages of the lock."""
+    """All packages of the lock, for that version of Python."""
 
-    lock: Path
+    pins: tuple[lock.Pin, ...]
+    python: str
 
 
 @dataclass(frozen=True)
@@ -115,9 +115,9 @@ def _has_torch(machine: Machine, build: TorchBuild, version: str) -> bool:
     return bool(lock.local_wheels(torch, machine.pip.find_link_directories(), version))
 
 
-def pins(build: TorchBuild, python: str) -> tuple[lock.Pin, ...]:
-    """The lock's pins for that Python version on this machine."""
-    environment = {"python_version": python, "python_full_version": f"{python}.0"}
+def pins(build: TorchBuild, python: str, platform: Mapping[str, str] | None = None) -> tuple[lock.Pin, ...]:
+    """The lock's pins for that Python version on this machine, or where the markers of `platform` (PEP 508) hold."""
+    environment = {"python_version": python, "python_full_version": f"{python}.0", **(platform or {})}
     return lock.read(generations.lock_of(build), environment)
 
 
@@ -163,13 +163,14 @@ def _environment_steps(
 ) -> list[Step]:
     files = tuple(sources.config_files().items())
     named = ", ".join(name for name, _ in files)
-    packages = f"{len(pins(build, python.version))} packages from {sources.label}: {build.title}, hash-locked"
+    locked = pins(build, python.version)
+    packages = f"{len(locked)} packages from {sources.label}: {build.title}, hash-locked"
     return [
         CreateEnvironment(
             "environment", "create environment", f"{generation.path} (Python {python.version})", python.request
         ),
         WriteConfigs("configs", "write configs", f"{named} in the environment", files),
-        InstallPackages("packages", "install packages", packages, generations.lock_of(build)),
+        InstallPackages("packages", "install packages", packages, locked, python.version),
         AddRuntime("runtime", "add the runtime", f"{generation.app}"),
     ]
 

@@ -10,22 +10,23 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from bootstrap import packages, plan
+from bootstrap import choices, generations, packages, plan
 from bootstrap.errors import SetupError
 from bootstrap.machine import Machine
 from bootstrap.packages import PackageSources
 from bootstrap.pip_settings import PipSettings
+from bootstrap.state import Home
 from bootstrap.torch_builds import TorchBuild
-from mirrors import catalogue, choose, lock, probe
+from mirrors import catalogue, lock, probe
 from mirrors.catalogue import Mirror
 from mirrors.choose import Choice
 from mirrors.errors import BadMirror
 from mirrors.http import CA_VARIABLES, HttpSettings
 from mirrors.lock import Pin
 from mirrors.probe import Measurement, Wanted
+from mirrors.tags import supported
 
-# A package that every lock pins, large enough to tell fast from slow, and in use enough to be on every mirror.
-_SAMPLE = "transformers"
+_SHOWN = "transformers"  # every lock pins it, every mirror has it, and it fits any Python
 _PROXY_VARIABLES = ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY")
 
 
@@ -62,38 +63,55 @@ def _configured(pip: PipSettings) -> tuple[Mirror, ...]:
 
 
 def measure(mirrors: Sequence[Mirror], pins: Sequence[Pin], http: HttpSettings) -> list[Measurement]:
-    """Measure package indexes on the sample file of the lock."""
-    return probe.measure(mirrors, _wanted(pins, _SAMPLE), http)
+    """Measure package indexes to show what they can do. Keeps nothing of what was read."""
+    return probe.measure(mirrors, _wanted(pins, _SHOWN, None), http)
 
 
 def choose_sources(
-    mirror: str, machine: Machine, build: TorchBuild, python: str, http: HttpSettings, own: Path
+    mirror: str,
+    machine: Machine,
+    build: TorchBuild,
+    python: str,
+    http: HttpSettings,
+    home: Home,
+    *,
+    keep: bool = True,
 ) -> PackageSources:
     """The package sources for a build's lock and a Python version.
+
+    What the measuring reads are bytes that the installation needs; unless `keep` is off they go into the store.
 
     Raises:
         UnknownMirror, BadMirror: see `candidates`. NoMirror: none can serve the lock; says why for each.
     """
     if machine.pip.no_index:
         raise SetupError("pip's settings say no-index", "an environment from local wheels only is not built yet")
-    pins = plan.pins(build, python)
-    index = choose.choose(measure(candidates(mirror, machine.pip, own), pins, http), build.index_bytes)
+    pins, own = plan.pins(build, python), home.user_mirrors
+    local = lock.local_wheels(_named(pins, "torch"), machine.pip.find_link_directories(), python)
+
+    lock_digest = generations.of(home, build, python).lock_sha256
+
+    def choice(mirrors: Sequence[Mirror], sample: str, amount: int) -> Choice:
+        names = f"{lock_digest[:16]} {python} {' '.join(row.id for row in mirrors)}"
+        wanted = _wanted(pins, sample, python)
+        return choices.best(home, mirrors, wanted, http, amount=amount, plan=names, keep=keep)
+
+    index = choice(candidates(mirror, machine.pip, own), build.sample, build.index_bytes)
     torch = None
-    if build.torch_bytes and not lock.local_wheels(_named(pins, "torch"), machine.pip.find_link_directories(), python):
-        known = [catalogue.with_variant(row, build.id) for row in catalogue.mirrors("pytorch", own)]
-        torch = choose.choose(probe.measure(known, _wanted(pins, "torch"), http), build.torch_bytes)
-    return packages.sources(
-        machine.pip, http, index.mirror, torch.mirror if torch else None, _conda_channel(index, own)
-    )
+    if build.torch_bytes and not local:
+        builds = [catalogue.with_variant(row, build.id) for row in catalogue.mirrors("pytorch", own)]
+        torch = choice(builds, "torch", build.torch_bytes)
+    return packages.sources(machine.pip, http, index, torch, _conda_channel(index, own))
 
 
 def _named(pins: Sequence[Pin], name: str) -> list[Pin]:
     return [pin for pin in pins if pin.name == name]
 
 
-def _wanted(pins: Sequence[Pin], name: str) -> Wanted:
+def _wanted(pins: Sequence[Pin], name: str, python: str | None) -> Wanted:
     pin = _named(pins, name)[0]
-    return Wanted(pin.name, None, pin.sha256s, version=pin.version)
+    tags = supported(python) if python else ()
+    return Wanted(pin.name, None, pin.sha256s, version=pin.version, tags=tags)
 
 
 def _conda_channel(index: Choice, own: Path) -> str:

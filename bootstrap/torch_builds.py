@@ -21,6 +21,7 @@ class TorchBuild:
 
     Attributes:
         pythons: The Python versions that the lock has hashes for, oldest first.
+        sample: The package that mirrors are measured on: the largest one that the lock takes from the package index.
         index_bytes: Roughly what comes from the package index, torch included where that has it.
         torch_bytes: What comes from a PyTorch wheel index instead; 0 where the package index has torch.
         installed_bytes: Roughly what the environment takes on disk.
@@ -30,6 +31,7 @@ class TorchBuild:
     title: str
     lock: str
     pythons: tuple[str, ...]
+    sample: str
     index_bytes: int
     installed_bytes: int
     torch_bytes: int = 0
@@ -43,6 +45,7 @@ BUILDS: tuple[TorchBuild, ...] = (
         "CUDA 13.0",
         "cu130.txt",
         ("3.11", "3.12", "3.13", "3.14"),
+        sample="torch",
         index_bytes=3_060_000_000,
         installed_bytes=8_000_000_000,
         min_driver=(580,),
@@ -53,6 +56,7 @@ BUILDS: tuple[TorchBuild, ...] = (
         "Apple Metal",
         "cu130.txt",
         ("3.11", "3.12", "3.13", "3.14"),
+        sample="torch",
         index_bytes=170_000_000,
         installed_bytes=1_000_000_000,
     ),
@@ -61,7 +65,8 @@ BUILDS: tuple[TorchBuild, ...] = (
         "CPU only",
         "cpu.txt",
         ("3.11", "3.12", "3.13"),
-        index_bytes=90_000_000,
+        sample="av",
+        index_bytes=108_000_000,
         installed_bytes=1_100_000_000,
         torch_bytes=192_000_000,
     ),

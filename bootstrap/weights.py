@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from filelock import FileLock
 
+from bootstrap import choices
 from bootstrap.state import Home, writable
-from mirrors import catalogue
+from mirrors import catalogue, urls
+from mirrors.catalogue import Mirror
 from mirrors.digest import sha256_of
-from mirrors.fetch import Artifact, Fetched, fetch
+from mirrors.fetch import Artifact, Downloads
 from mirrors.http import HttpSettings
+from mirrors.probe import Measurement, Wanted
 from mirrors.store import Store
 from runtime.models import ModelFile, ModelSpec
 
@@ -37,50 +40,76 @@ def bring(
     on_file: Callable[[str], None],
     on_bytes: Callable[[int], None],
 ) -> tuple[str, ...]:
-    """Fetch what is missing and put the model's directory together; where the bytes came from.
+    """Fetch what is missing from the best hubs and put the model's directory together; where the bytes came from.
 
     Raises:
         MirrorError: a file could not be had, or the disk is full. What came in is kept for the next try.
     """
     store, final = Store(home.store), directory(home, model)
-    sources: dict[str, None] = {}
     with FileLock(writable(home.cache) / ".models.lock"):  # an image build and an install may want the same
+        _drop_damaged(store, model)
+        addresses, rates = _sources(model, home, store, http)
         staging = final.with_name(f".{final.name}")  # also what a killed run left
         shutil.rmtree(staging, ignore_errors=True)
+        received: Counter[str] = Counter()
         try:
-            for file in model.files:
-                on_file(file.path)
-                fetched = _fetch(model, file, home, store, http, on_bytes)
-                sources[fetched.source] = None
-                _link(fetched.path, staging / file.path)
+            with Downloads(store, http, on_bytes, rates) as downloads:
+                under_way = {file: downloads.want(_artifact(model, file), addresses(file)) for file in model.files}
+                for file, download in under_way.items():
+                    fetched = download.result()
+                    on_file(file.path)
+                    received.update(fetched.per_source)
+                    _link(fetched.path, staging / file.path)
+                if downloads.dropped:
+                    choices.forget(home)
             shutil.rmtree(final, ignore_errors=True)
             staging.replace(final)
         finally:
             shutil.rmtree(staging, ignore_errors=True)
-    return ("bundled",) if model.bundled else tuple(dict.fromkeys(urlsplit(url).netloc or url for url in sources))
+    return ("bundled",) if model.bundled else tuple(host for host, _ in received.most_common()) or ("store",)
 
 
-def _fetch(
-    model: ModelSpec, file: ModelFile, home: Home, store: Store, http: HttpSettings, on_bytes: Callable[[int], None]
-) -> Fetched:
-    """The file in the store. One that was there is read again: a bad disk, or a hand, may have changed it since."""
-    artifact = Artifact(f"{model.id}/{file.path}", file.size, file.sha256)
-    addresses = _addresses(model, file, home)
-    fetched = fetch(artifact, addresses, store, http, on_bytes)
-    if fetched.source == "store" and sha256_of(fetched.path) != file.sha256:
-        fetched.path.unlink()
-        fetched = fetch(artifact, addresses, store, http, on_bytes)
-    return fetched
+def _drop_damaged(store: Store, model: ModelSpec) -> None:
+    """Read again what is in the store: a bad disk, or a hand, may have changed it since it came."""
+    for file in model.files:
+        if store.has(file.sha256) and sha256_of(store.path(file.sha256)) != file.sha256:
+            store.path(file.sha256).unlink()
 
 
-def _addresses(model: ModelSpec, file: ModelFile, home: Home) -> list[str]:
-    """Where a model's file can be had: in our own package, or on the hubs, the upstream first."""
+def _artifact(model: ModelSpec, file: ModelFile) -> Artifact:
+    return Artifact(f"{model.id}/{file.path}", file.size, file.sha256)
+
+
+def _sources(
+    model: ModelSpec, home: Home, store: Store, http: HttpSettings
+) -> tuple[Callable[[ModelFile], list[str]], Mapping[str, float]]:
+    """Where each of the model's files can be had, best first: in our own package or on the hubs; and their rates."""
     if model.bundled is not None:
-        return [(model.bundled / file.path).as_uri()]
+        bundled = model.bundled
+        return lambda file: [(bundled / file.path).as_uri()], {}
+    missing = [file for file in model.files if not store.has(file.sha256)]
+    hubs = _best_hubs(model, missing, home, http) if missing else []
+    rates = {urls.host(found.url): found.rate for found in hubs if found.url and found.rate}
+    return lambda file: [_address(found.mirror, model, file.path) for found in hubs], rates
+
+
+def _best_hubs(model: ModelSpec, missing: Sequence[ModelFile], home: Home, http: HttpSettings) -> Sequence[Measurement]:
+    """The hubs that have the model, measured on its largest file."""
+    assert model.repo is not None
+    largest, amount = max(missing, key=lambda file: file.size), sum(file.size for file in missing)
+
+    def address(hub: Mirror) -> str:
+        return _address(hub, model, largest.path)
+
+    wanted = Wanted(model.repo, largest.path, largest.sha256, largest.size, address=address)
+    hubs = catalogue.mirrors("hub", home.user_mirrors)
+    return choices.best(home, hubs, wanted, http, amount=amount, plan=f"{model.id} {model.digest[:16]}").sources
+
+
+def _address(hub: Mirror, model: ModelSpec, path: str) -> str:
     assert model.repo is not None
     assert model.revision is not None
-    hubs = catalogue.mirrors("hub", home.user_mirrors)
-    return [catalogue.hub_file(hub, model.repo, model.revision, file.path) for hub in hubs]
+    return catalogue.hub_file(hub, model.repo, model.revision, path)
 
 
 def _link(source: Path, target: Path) -> None:

@@ -5,8 +5,9 @@ Reads what `uv pip compile --generate-hashes` and `pip-compile` write. Knows not
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from packaging.requirements import InvalidRequirement, Requirement
@@ -16,14 +17,25 @@ from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel
 from mirrors.digest import sha256_of
 from mirrors.errors import MirrorError
 
+_NAMED = re.compile(r"^# (\S+\.whl) sha256:([0-9a-f]{64})$", re.MULTILINE)
+
 
 @dataclass(frozen=True)
 class Pin:
-    """One locked package: exactly this version, and only files with one of these sha256."""
+    """One locked package: exactly this version, and only files with one of these sha256.
+
+    Attributes:
+        name: normalized.
+        version: its one version.
+        sha256s: of the files that are allowed.
+        names: file names and their sha256 as far as the lock says them, for indexes that list names only. In the lock
+            they stand in comments: `# demo-1.0-py3-none-any.whl sha256:…`.
+    """
 
     name: str
     version: str
     sha256s: frozenset[str]
+    names: tuple[tuple[str, str], ...] = field(default=(), repr=False)
 
 
 def read(path: Path, environment: Mapping[str, str] | None = None) -> tuple[Pin, ...]:
@@ -32,8 +44,9 @@ def read(path: Path, environment: Mapping[str, str] | None = None) -> tuple[Pin,
     Raises:
         MirrorError: a line is no pin with hashes.
     """
-    pins = []
-    for number, line in _logical_lines(path.read_text(encoding="utf-8")):
+    pins, text = [], path.read_text(encoding="utf-8")
+    named = _NAMED.findall(text)
+    for number, line in _logical_lines(text):
         words = [word for word in line.split() if not word.startswith("--hash=")]
         hashes = [word.removeprefix("--hash=sha256:") for word in line.split() if word.startswith("--hash=sha256:")]
         try:
@@ -44,7 +57,8 @@ def read(path: Path, environment: Mapping[str, str] | None = None) -> tuple[Pin,
         if not versions or not hashes:
             raise _no_pin(path, number, f"{requirement.name} has no version or no hash")
         if requirement.marker is None or requirement.marker.evaluate(dict(environment) if environment else None):
-            pins.append(Pin(canonicalize_name(requirement.name), versions[0], frozenset(hashes)))
+            names = tuple((name, sha256) for name, sha256 in named if sha256 in hashes)
+            pins.append(Pin(canonicalize_name(requirement.name), versions[0], frozenset(hashes), names))
     return tuple(pins)
 
 

@@ -61,3 +61,12 @@ def test_a_local_wheel_counts_only_for_the_python_that_it_is_made_for(
     (tmp_path / name).write_bytes(b"bytes")
     pin = Pin("a", "1", frozenset({hashlib.sha256(b"bytes").hexdigest()}))
     assert bool(lock.local_wheels([pin], [tmp_path], python)) is fits
+
+
+def test_a_comment_says_which_file_a_hash_is_of(tmp_path: Path) -> None:
+    text = (
+        f"# demo-1.0-py3-none-any.whl sha256:{A}\n# other-1.0-py3-none-any.whl sha256:{B}\n"
+        f"demo==1.0 \\\n    --hash=sha256:{A}\n"
+    )
+    (pin,) = lock.read(written(tmp_path, text))
+    assert pin.names == (("demo-1.0-py3-none-any.whl", A),)
