@@ -6,12 +6,14 @@
 #   --build-arg TORCH_BUILD=cu130                               another lock of runtime/locks
 #   --build-arg MODEL_ID=ID --build-context weights=DIR         another model
 #   --build-context wheels=DIR                                  wheels that no index has
+#   --build-arg PACKAGES=wheels                                 no index at all: DIR has every wheel, that of uv too
 #   --secret id=installer,src=FILE                              the installers' settings, one NAME='value' a line:
 #                                                               UV_DEFAULT_INDEX, PIP_INDEX_URL, HTTPS_PROXY, ...
 #   --secret id=ca,src=FILE                                     a CA bundle
 #
 # Secrets are mounted for one command: no layer, history or label holds them, and a change of them rebuilds nothing.
-# `i2v-setup build-image` passes all of these. Any base with python3 and venv will do; pip is not needed.
+# `i2v-setup build-image` fetches the wheels itself, and so gives no secret. Any base with python3 and venv will do;
+# pip is not needed.
 
 ARG BASE_IMAGE=python:3.11-slim-bookworm
 
@@ -31,6 +33,7 @@ FROM ${BASE_IMAGE} AS base
 # All that the step needs is mounted, so its layer is the environment and nothing else.
 FROM base AS packages
 ARG TORCH_BUILD=cpu
+ARG PACKAGES=index
 RUN --mount=type=secret,id=installer \
     --mount=type=secret,id=ca \
     --mount=type=bind,from=locks,target=/locks \
@@ -43,17 +46,21 @@ RUN --mount=type=secret,id=installer \
     if [ -e /run/secrets/ca ]; then
         export PIP_CERT=/run/secrets/ca SSL_CERT_FILE=/run/secrets/ca
     fi
-    if [ -e /run/secrets/installer ]; then
+    if [ ${PACKAGES} = wheels ]; then
+        # What is not downloaded needs no cache that outlives the step, and can be linked instead of copied.
+        export UV_NO_CACHE=1 UV_LINK_MODE=hardlink
+        set -- --no-index --find-links /wheels
+    elif [ -e /run/secrets/installer ]; then
         set -a; . /run/secrets/installer; set +a
     elif [ ${TORCH_BUILD} = cpu ]; then
         # A plain build: PyPI has no CPU build of torch. Any index may serve any package, since the hashes decide.
         export UV_INDEX=https://download.pytorch.org/whl/cpu UV_INDEX_STRATEGY=unsafe-best-match
     fi
     python3 -m venv /opt/uv
-    /opt/uv/bin/python -m pip install --quiet --require-hashes --requirement /locks/uv.txt
+    /opt/uv/bin/python -m pip install --quiet "$@" --require-hashes --requirement /locks/uv.txt
     python3 -m venv --without-pip /opt/venv
     export UV_FIND_LINKS=/wheels${UV_FIND_LINKS:+,$UV_FIND_LINKS}
-    /opt/uv/bin/uv pip sync --python /opt/venv/bin/python --require-hashes --compile-bytecode /locks/packages.txt
+    /opt/uv/bin/uv pip sync "$@" --python /opt/venv/bin/python --require-hashes --compile-bytecode /locks/packages.txt
 EOT
 
 FROM base AS app

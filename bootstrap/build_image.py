@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from urllib.request import getproxies
 
-from bootstrap import machine, plan, report, torch_builds, weights
+from bootstrap import machine, plan, report, torch_builds, weights, wheels
 from bootstrap.console import Console
-from bootstrap.machine import Machine
-from bootstrap.packages import PackageSources
+from bootstrap.packages import PackageSources, directories
 from bootstrap.report import Deployment, Recorder, Timing
-from bootstrap.sourcing import ca_bundle, choose_sources, http_settings
-from bootstrap.state import Home
-from bootstrap.torch_builds import Pick
+from bootstrap.sourcing import candidates, choose_sources, http_settings
+from bootstrap.state import Home, writable
+from bootstrap.torch_builds import Pick, TorchBuild
 from images import build as images
-from images.spec import ImageSpec, Packages, PlannedStep
+from images.inputs import shipped_recipe
+from images.spec import ImageSpec, PlannedStep
 from mirrors import lock
 from mirrors.http import HttpSettings
 from mirrors.lock import Pin
+from mirrors.resolve import Wheel
+from mirrors.tags import manylinux, supported
 from runtime import models
 
 BASE_IMAGE = "python:3.11-slim-bookworm"
 _PYTHON = "3.11"  # the base image's
+_GLIBC = 28  # 2.28: the oldest that torch's wheels run on, so that older bases do as well
 
 
 @dataclass(frozen=True)
@@ -41,12 +43,16 @@ class Prepared:
 
     spec: ImageSpec
     steps: tuple[PlannedStep, ...]
+    wheels: tuple[Wheel, ...]
+    sources: PackageSources | None
     http: HttpSettings
     recorder: Recorder
 
 
-def prepare(request: Request, home: Home, console: Console) -> Prepared:
-    """Choose the torch build and the package sources, and say what will be built. Changes nothing.
+def prepare(request: Request, home: Home, console: Console, *, keep: bool = True) -> Prepared:
+    """Choose the torch build, find the wheels, and say what will be built. Asks no mirror where all wheels are here.
+
+    Unless `keep` is off, the bytes that mirrors were measured with go into the store.
 
     Raises:
         UnknownModel, UnknownMirror, BadMirror, UsageProblem: there is no such model, mirror or torch build.
@@ -59,14 +65,23 @@ def prepare(request: Request, home: Home, console: Console) -> Prepared:
         here = machine.detect()
     torch = torch_builds.pick(here) if request.torch == "auto" else Pick(torch_builds.find(request.torch), "as asked")
     http = http_settings(here.pip)
-    with console.working("choose a mirror"), recorder.phase("choose", "choose a mirror") as measured:
-        sources = choose_sources(request.mirror, here, torch.build, _PYTHON, http, home.user_mirrors)
-        measured.source = sources.name
-    recorder.facts.update(torch=torch.build.id, mirror=sources.name)
+    arch = {"arm64": "aarch64"}.get(here.arch, here.arch)  # as Linux says it
+    pins, tags = _pins(torch.build, arch), supported(_PYTHON, manylinux(arch, _GLIBC))
+    sources, found = None, wheels.at_hand(home, pins, tags, directories(here.pip))
+    if found is None:
+        with console.working("choose a mirror"), recorder.phase("choose", "choose a mirror") as measured:
+            sources = choose_sources(request.mirror, here, torch.build, _PYTHON, http, home, keep=keep)
+            measured.source = sources.name
+        with console.working("find the wheels"), recorder.phase("find", "find the wheels"):
+            found = wheels.find(home, pins, tags, sources, http)
+        recorder.facts.update(mirror=sources.name)
+    elif request.mirror != "auto":
+        candidates(request.mirror, here.pip, home.user_mirrors)  # a wrong name is told even where none is needed
+    recorder.facts.update(torch=torch.build.id)
     base = request.base_image or BASE_IMAGE
-    packages = _packages(sources, here, plan.pins(torch.build, _PYTHON), http)
-    spec = ImageSpec(tag, base, torch.build.id, model, weights.directory(home, model), packages)
-    return Prepared(spec, images.plan(spec), http, recorder)
+    spec = ImageSpec(tag, base, torch.build.id, model, weights.directory(home, model), wheels.paths(home, found))
+    steps = images.plan(spec, wheel_bytes=sum(wheel.artifact.size or 0 for wheel in found))
+    return Prepared(spec, steps, found, sources, http, recorder)
 
 
 def build(prepared: Prepared, home: Home, console: Console) -> Deployment:
@@ -76,6 +91,11 @@ def build(prepared: Prepared, home: Home, console: Console) -> Deployment:
         MirrorError: the weights could not be had. ImageError: no engine, or the build failed.
     """
     spec, recorder = prepared.spec, prepared.recorder
+    if prepared.sources is not None:
+        total = float(wheels.size(prepared.wheels))
+        with console.working("fetch the wheels", total) as task, recorder.phase("wheels", "fetch the wheels") as got:
+            fetched = wheels.bring(home, prepared.wheels, prepared.sources, prepared.http, task.advance)
+            got.bytes, got.source = wheels.received(one.per_source for one in fetched)
     if not weights.present(home, spec.model):
         total = float(spec.model.weight_bytes)
         with console.working("fetch the weights", total) as task, recorder.phase("weights", "fetch the weights") as got:
@@ -83,20 +103,14 @@ def build(prepared: Prepared, home: Home, console: Console) -> Deployment:
             got.bytes, got.source = spec.model.weight_bytes, ", ".join(sources)
     offset = recorder.elapsed
     with console.working(f"build {spec.tag}") as task:
-        built = images.build(spec, task.say)
+        built = images.build(spec, task.say, scratch=writable(home.cache))
     for phase in built.phases:
         recorder.add(Timing(phase.name, phase.name, offset + phase.started, phase.seconds))
     recorder.facts.update(id=built.image_id, size=f"{built.size / 1e6:.0f} MB")
     return report.save(home, recorder.section())
 
 
-def _packages(sources: PackageSources, here: Machine, pins: tuple[Pin, ...], http: HttpSettings) -> Packages:
-    """The package sources as a build can use them: what lies on this machine's disk is handed over, not named."""
-    return Packages(
-        index_url=sources.index_url,
-        extra_index_urls=tuple(url for url in sources.extra_index_urls if not url.startswith("file:")),
-        find_links=tuple(link for link in sources.find_links if link.startswith(("https:", "http:"))),
-        wheels=tuple(lock.local_wheels(pins, here.pip.find_link_directories(), _PYTHON).values()),
-        ca_bundle=ca_bundle(here.pip),
-        proxies=http.proxies or getproxies(),
-    )
+def _pins(build: TorchBuild, arch: str) -> tuple[Pin, ...]:
+    """What is locked for the image: the environment's packages, and the installer that builds it."""
+    linux = {"sys_platform": "linux", "platform_system": "Linux", "os_name": "posix", "platform_machine": arch}
+    return (*plan.pins(build, _PYTHON, linux), *lock.read(shipped_recipe().context / "images" / "uv.txt"))

@@ -1,56 +1,49 @@
 """Plans and builds an image: `docker buildx build` of the root Dockerfile, followed and timed.
 
-What may be secret goes from this process's memory to the build's secrets: never into an argument or a file, so that
-neither the process list, nor the image, nor a disk after a power cut has it.
+The build is handed all that it installs, so it needs no index, and nothing that may be secret is given to it.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 import signal
 import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from images.engine import Buildx, check_age, connect, find_buildx
 from images.errors import ImageError
 from images.failures import explain
-from images.inputs import (
-    Recipe,
-    installer_settings,
-    needs_host_network,
-    place_model,
-    place_wheels,
-    shipped_recipe,
-)
+from images.inputs import Recipe, place_model, place_wheels, shipped_recipe
 from images.progress import Progress
 from images.spec import Built, ImageSpec, Phase, PlannedStep
-from mirrors.urls import shown
 from runtime import __version__
 
-_SETTINGS = "I2V_INSTALLER_SETTINGS"  # the variable that hands them to buildx
 _STOP_SECONDS = 10
 
 
-def plan(spec: ImageSpec, recipe: Recipe | None = None) -> tuple[PlannedStep, ...]:
-    """What `build` would do, in order. Asks no engine and sends nothing.
+def plan(spec: ImageSpec, *, wheel_bytes: int | None = None, recipe: Recipe | None = None) -> tuple[PlannedStep, ...]:
+    """What `build` would do, in order. Asks no engine, sends nothing, and needs neither the wheels nor the model.
+
+    Args:
+        spec: What to build.
+        wheel_bytes: What the wheels come to, where that is known.
+        recipe: Another Dockerfile than the one that came with this package.
 
     Raises:
         ImageError: There is no lock for the torch build.
     """
     (recipe or shipped_recipe()).lock(spec.torch_build)
-    indexes = (spec.packages.index_url, *spec.packages.extra_index_urls, *spec.packages.find_links)
-    sources = ", ".join([*map(shown, indexes), *(wheel.name for wheel in spec.packages.wheels)])
+    size = "" if wheel_bytes is None else f", {wheel_bytes / 1e6:.0f} MB"
     model = spec.model
     return (
         PlannedStep("base image", spec.base_image),
-        PlannedStep("packages", f"by hash from the lock {spec.torch_build}, out of {sources}"),
+        PlannedStep("packages", f"{len(spec.wheels)} wheels{size}, by hash from the lock {spec.torch_build}"),
         PlannedStep("model", f"{model.id}: {len(model.files)} files, {model.weight_bytes:,} bytes, verified"),
         PlannedStep("application", f"runtime {__version__}"),
         PlannedStep("image", f"{spec.tag}, loaded into the Docker engine"),
@@ -62,6 +55,7 @@ def build(
     on_line: Callable[[str], None],
     *,
     recipe: Recipe | None = None,
+    scratch: Path | None = None,
     timeout: float | None = None,
 ) -> Built:
     """Build the image and load it into the engine; `on_line` gets each line of progress.
@@ -72,6 +66,7 @@ def build(
         spec: What to build.
         on_line: Called with each line of progress, free of passwords.
         recipe: Another Dockerfile than the one that came with this package.
+        scratch: Where the inputs are put together: on the disk of the wheels and the model they are links, not copies.
         timeout: Seconds after which to give up.
 
     Raises:
@@ -79,15 +74,15 @@ def build(
     """
     began = time.monotonic()
     recipe = recipe or shipped_recipe()
-    with connect() as engine, tempfile.TemporaryDirectory(prefix="i2v-image-") as scratch:
+    with connect() as engine, tempfile.TemporaryDirectory(prefix="i2v-image-", dir=scratch) as inputs:
         check_age(engine.info())
         buildx = find_buildx()
-        arguments = _arguments(spec, recipe, buildx, Path(scratch))
+        arguments = _arguments(spec, recipe, buildx, Path(inputs))
         gathered = time.monotonic() - began
         progress = Progress(on_line)
-        _run(arguments, installer_settings(spec.packages), progress, timeout)
+        _run(arguments, progress, timeout)
         spent = time.monotonic() - began - gathered
-        image = engine.image((Path(scratch) / "image-id").read_text(encoding="ascii"))
+        image = engine.image((Path(inputs) / "image-id").read_text(encoding="ascii"))
     followed = progress.phases() or (Phase("build", 0.0, spent),)
     return Built(
         image.id,
@@ -102,6 +97,7 @@ def build(
 def _arguments(spec: ImageSpec, recipe: Recipe, buildx: Buildx, scratch: Path) -> list[str]:
     """The build's command line, with everything that it names put into `scratch`."""
     lock = recipe.lock(spec.torch_build)
+    place_wheels(spec.wheels, scratch / "wheels")
     place_model(spec.model, spec.model_dir, scratch / "weights")
     options = [
         f"--file={recipe.dockerfile}",
@@ -113,18 +109,12 @@ def _arguments(spec: ImageSpec, recipe: Recipe, buildx: Buildx, scratch: Path) -
         f"--build-arg=BASE_IMAGE={spec.base_image}",
         f"--build-arg=TORCH_BUILD={spec.torch_build}",
         f"--build-arg=MODEL_ID={spec.model.id}",
+        "--build-arg=PACKAGES=wheels",
+        "--network=none",
+        f"--build-context=wheels={scratch / 'wheels'}",
         f"--build-context=weights={scratch / 'weights'}",
         *(f"--label={name}={value}" for name, value in _labels(spec, lock).items()),
-        f"--secret=id=installer,env={_SETTINGS}",
     ]
-    if spec.packages.ca_bundle:
-        _place_authorities(spec.packages.ca_bundle, scratch / "ca")
-        options.append(f"--secret=id=ca,src={scratch / 'ca'}")
-    if spec.packages.wheels:
-        place_wheels(spec.packages.wheels, scratch / "wheels")
-        options.append(f"--build-context=wheels={scratch / 'wheels'}")
-    if needs_host_network(spec.packages):
-        options.append("--network=host")
     return [buildx.docker, "buildx", "build", *options, str(recipe.context)]
 
 
@@ -140,16 +130,9 @@ def _labels(spec: ImageSpec, lock: Path) -> dict[str, str]:
     }
 
 
-def _place_authorities(bundle: Path, target: Path) -> None:
-    try:
-        shutil.copyfile(bundle, target)
-    except OSError as error:
-        raise ImageError(f"cannot read the CA bundle {bundle}: {error.strerror}", "check SSL_CERT_FILE") from error
-
-
-def _run(arguments: list[str], settings: str, progress: Progress, timeout: float | None) -> None:
+def _run(arguments: list[str], progress: Progress, timeout: float | None) -> None:
     """Run a build to its end, or end it with us."""
-    with _process(arguments, os.environ | {_SETTINGS: settings}) as process, _deadline(process, timeout) as passed:
+    with _process(arguments) as process, _deadline(process, timeout) as passed:
         assert process.stdout
         for line in process.stdout:
             progress.feed(line)
@@ -180,11 +163,10 @@ def _deadline(process: subprocess.Popen[str], seconds: float | None) -> Iterator
 
 
 @contextmanager
-def _process(arguments: list[str], environment: Mapping[str, str]) -> Iterator[subprocess.Popen[str]]:
+def _process(arguments: list[str]) -> Iterator[subprocess.Popen[str]]:
     """A process in a session of its own, so that Ctrl-C reaches us alone and we end all of it."""
     with subprocess.Popen(
         arguments,
-        env=environment,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

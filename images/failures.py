@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from images.errors import ImageError
 from images.progress import Failure
 
+# It quotes the whole script, whose words say nothing of what went wrong.
 _PROCESS = re.compile(r'^process ".*" did not complete successfully: ', re.DOTALL)
 _TELLING = re.compile(
     r"error|failed|cannot|could not|no such|not found|denied|no space|mismatch|caused by", re.IGNORECASE
@@ -49,34 +50,15 @@ _CAUSES = (
     ),
     _Cause(
         "packages",
-        r"hash mismatch|DO NOT MATCH THE HASHES",
-        "a package is not the one that the lock names, and was thrown away",
-        "choose another mirror: this one serves altered or broken files",
+        r"hash mismatch|DO NOT MATCH THE HASHES|Failed to extract archive",
+        "a wheel is not the one that the lock names, and was thrown away",
+        "its file was damaged on this machine after it had been verified: i2v-setup clean, then build again",
     ),
     _Cause(
         "packages",
-        r"certificate verify failed|invalid peer certificate|UnknownIssuer|self.signed certificate",
-        "the package index's certificate is not trusted inside the build",
-        "behind a proxy that inspects TLS, set SSL_CERT_FILE to a bundle with its certificate authority",
-    ),
-    _Cause(
-        "packages",
-        r"\b(401|403|407)\b|Unauthorized|Forbidden",
-        "the package index or proxy refuses us",
-        "check the user and password in its URL, or choose another mirror",
-    ),
-    _Cause(
-        "packages",
-        r"dns error|Name or service not known|failure in name resolution|connection (was )?(refused|reset|broken)"
-        r"|NewConnectionError|ConnectTimeout|timed out|tcp connect error|network is unreachable|error sending request",
-        "the package index cannot be reached from inside the build",
-        "choose another mirror, or check the proxy settings and that containers of this engine have a network",
-    ),
-    _Cause(
-        "packages",
-        r"No matching distribution|No solution found|not found in the package registry|has no .*wheels?",
-        "the package index lacks a version that the lock names",
-        "choose another mirror: this one may be stale, or not carry this torch build",
+        r"No matching distribution|No solution found|not found in the provided package|has no .*wheels?",
+        "the lock needs a wheel that was not handed over",
+        "use a base image with the Python that the wheels are for, such as python:3.11-slim-bookworm",
     ),
     _Cause(
         "",
@@ -101,7 +83,7 @@ _CAUSES = (
 
 def explain(failure: Failure) -> ImageError:
     """The error to raise for a build that ended in `failure`."""
-    text = "\n".join(failure.lines)
+    text = "\n".join(_PROCESS.sub("", line) for line in failure.lines)
     detail = _detail(failure.lines)
     for cause in _CAUSES:
         if re.search(cause.step, failure.step) and re.search(cause.text, text, re.IGNORECASE):

@@ -1,4 +1,4 @@
-"""What a build is given: the recipe, the model's files, local wheels, and the installers' settings.
+"""What a build is given: the recipe, the wheels, and the model's files.
 
 Of the model only the files of its manifest go in, and only if their bytes are the ones named there. Knows no Docker.
 """
@@ -6,15 +6,13 @@ Of the model only the files of its manifest go in, and only if their bytes are t
 from __future__ import annotations
 
 import os
-import shlex
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from images.errors import ImageError
-from images.spec import Packages
 from mirrors.digest import sha256_of
-from mirrors.urls import is_loopback
 from runtime.models import ModelSpec
 
 
@@ -49,11 +47,19 @@ def shipped_recipe() -> Recipe:
     raise ImageError("this installation of i2v-setup lacks its Dockerfile", "install it again")
 
 
-def place_wheels(wheels: tuple[Path, ...], target: Path) -> None:
-    """Put the wheels into the new directory `target`."""
+def place_wheels(wheels: Mapping[str, Path], target: Path) -> None:
+    """Put the wheels into the new directory `target`, each under its own name, wherever its bytes lie.
+
+    Raises:
+        ImageError: One is not there, or its name is no file name.
+    """
     target.mkdir()
-    for wheel in wheels:
-        _place(wheel, target / wheel.name)
+    for name, source in wheels.items():
+        if Path(name).name != name:  # names come from an index
+            raise ImageError(f"{name!r} is no name of a wheel", "choose another mirror")
+        if not source.is_file():
+            raise ImageError(f"the wheel {name} is missing: {source}", "build again: it is fetched again")
+        _place(source, target / name)
 
 
 def place_model(model: ModelSpec, model_dir: Path, target: Path) -> None:
@@ -73,27 +79,6 @@ def place_model(model: ModelSpec, model_dir: Path, target: Path) -> None:
         _place(source, target / file.path)
 
 
-def installer_settings(packages: Packages) -> str:
-    """The installers' environment, as lines for a POSIX shell. May hold credentials: for a build secret only."""
-    settings = {"PIP_INDEX_URL": packages.index_url, "UV_DEFAULT_INDEX": packages.index_url}
-    if packages.extra_index_urls:
-        # Any index may serve any package: the lock's hashes decide, so that there is no order to get wrong.
-        settings |= {"UV_INDEX": " ".join(packages.extra_index_urls), "UV_INDEX_STRATEGY": "unsafe-best-match"}
-    if packages.find_links:
-        settings |= {"UV_FIND_LINKS": ",".join(packages.find_links)}
-    for scheme, value in packages.proxies.items():
-        # curl and requests read the small form, uv the capital one as well.
-        settings |= {f"{scheme}_proxy".lower(): value, f"{scheme}_proxy".upper(): value}
-    return "".join(f"{name}={shlex.quote(value)}\n" for name, value in settings.items())
-
-
-def needs_host_network(packages: Packages) -> bool:
-    """Whether an index or proxy listens on this machine's loopback, which a build sees only on the host's network."""
-    proxies = [value for scheme, value in packages.proxies.items() if scheme != "no"]
-    urls = (packages.index_url, *packages.extra_index_urls, *packages.find_links, *proxies)
-    return any(is_loopback(url if "://" in url else f"//{url}") for url in urls)
-
-
 def _place(source: Path, target: Path) -> None:
     """The same bytes at a second path: linked, or copied where the file system or its rights forbid that."""
     try:
@@ -104,4 +89,4 @@ def _place(source: Path, target: Path) -> None:
             shutil.copy2(source, target)
     except OSError as error:
         hint = "make room where temporary files lie, or set TMPDIR to another place"
-        raise ImageError(f"cannot hand {source.name} to the build: {error.strerror}", hint) from error
+        raise ImageError(f"cannot hand {target.name} to the build: {error.strerror}", hint) from error

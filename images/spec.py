@@ -6,31 +6,10 @@ Knows no Docker, and does not look at the disk.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from runtime.models import ModelSpec
-
-
-@dataclass(frozen=True)
-class Packages:
-    """Where the build gets Python packages. URLs may hold credentials, so they stay out of `repr`.
-
-    Attributes:
-        index_url: The simple index that has everything, or nearly.
-        extra_index_urls: Indexes asked as well. The hashes of the lock decide what is accepted, whoever serves it.
-        find_links: Pages of links to wheels, asked as well; only what a build can reach by the network.
-        wheels: Wheels of this machine that the lock names, and that perhaps no index has. They are handed to the build.
-        ca_bundle: A PEM file of certificate authorities to trust while packages are fetched.
-        proxies: By scheme, as `urllib.request.getproxies()` gives them ("no" lists the exceptions).
-    """
-
-    index_url: str = field(repr=False)
-    extra_index_urls: tuple[str, ...] = field(default=(), repr=False)
-    find_links: tuple[str, ...] = field(default=(), repr=False)
-    wheels: tuple[Path, ...] = ()
-    ca_bundle: Path | None = None
-    proxies: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True)
@@ -43,7 +22,8 @@ class ImageSpec:
         torch_build: Names the lock: `runtime/locks/<torch_build>.txt`.
         model: The model that the image serves.
         model_dir: Holds the files of `model.files`.
-        packages: Where Python packages come from.
+        wheels: Where the bytes of every wheel lie that the lock and `images/uv.txt` need in the image, by the wheel's
+            own file name: it says what the wheel fits, and the file with its bytes may be named otherwise.
     """
 
     tag: str
@@ -51,7 +31,7 @@ class ImageSpec:
     torch_build: str
     model: ModelSpec
     model_dir: Path
-    packages: Packages
+    wheels: Mapping[str, Path]
 
 
 @dataclass(frozen=True)

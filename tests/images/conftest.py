@@ -3,13 +3,13 @@
 import hashlib
 import json
 import os
+import platform
 import shutil
 import socket
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from urllib.request import getproxies
 
 import pytest
 import requests
@@ -19,9 +19,19 @@ from pypi_simple import PYPI_SIMPLE_ENDPOINT
 from images.container import Container
 from images.engine import Engine
 from images.inputs import Recipe, shipped_recipe
-from images.spec import ImageSpec, Packages
+from images.spec import ImageSpec
 from mirrors import catalogue, lock
+from mirrors.fetch import fetch
+from mirrors.http import HttpSettings
+from mirrors.known import Known
+from mirrors.lock import Pin
+from mirrors.resolve import Index, resolve
+from mirrors.store import Store
+from mirrors.tags import manylinux, supported
 from runtime.models import ModelSpec
+
+_PYTHON = "3.11"  # the base image's
+_SMALL = "annotated-doc"
 
 
 @pytest.fixture
@@ -75,21 +85,50 @@ def free_port() -> int:
 
 
 @pytest.fixture(scope="session")
-def packages() -> Packages:
-    """Where this machine gets its packages, as its environment says.
+def index_url() -> str:
+    """Where this machine gets its packages."""
+    return os.environ.get("PIP_INDEX_URL") or PYPI_SIMPLE_ENDPOINT
+
+
+@pytest.fixture(scope="session")
+def bring(tmp_path_factory: pytest.TempPathFactory, index_url: str) -> Callable[[Sequence[Pin]], dict[str, Path]]:
+    """Gets the wheels of pins, as an image takes them, by file name.
 
     torch for CPU is on its makers' own index only, unless it lies here as a wheel.
     """
-    bundle, links = os.environ.get("SSL_CERT_FILE"), os.environ.get("PIP_FIND_LINKS")
-    pins = lock.read(shipped_recipe().lock("cpu"))
-    wheels = lock.local_wheels(pins, [Path(link) for link in links.split()], "3.11") if links else {}
+    directory = tmp_path_factory.mktemp("packages")
+    store, known, http = Store(directory / "store"), Known(directory / "known.json"), HttpSettings()
+    links = [Path(link) for link in os.environ.get("PIP_FIND_LINKS", "").split()]
+    directories = [link.resolve().as_uri() for link in links if link.is_dir()]
     makers = next(row for row in catalogue.mirrors("pytorch") if row.upstream)
-    return Packages(
-        index_url=os.environ.get("PIP_INDEX_URL") or PYPI_SIMPLE_ENDPOINT,
-        extra_index_urls=() if wheels else (catalogue.with_variant(makers, "cpu").url,),
-        wheels=tuple(wheels.values()),
-        ca_bundle=Path(bundle) if bundle else None,
-        proxies=getproxies(),
+    places = (*map(catalogue.find, (*directories, index_url)), catalogue.with_variant(makers, "cpu"))
+    tags = supported(_PYTHON, manylinux(platform.machine(), 28))
+
+    def get(pins: Sequence[Pin]) -> dict[str, Path]:
+        wheels = resolve(pins, tags, [Index(place) for place in places], http, known)
+        return {wheel.filename: fetch(wheel.artifact, wheel.urls, store, http).path for wheel in wheels}
+
+    return get
+
+
+@pytest.fixture(scope="session")
+def wheels(bring: Callable[[Sequence[Pin]], dict[str, Path]]) -> Mapping[str, Path]:
+    """All that an image of the lock for CPU takes."""
+    return bring(_pins(shipped_recipe()))
+
+
+@pytest.fixture(scope="session")
+def small_wheels(bring: Callable[[Sequence[Pin]], dict[str, Path]]) -> Mapping[str, Path]:
+    """All that an image of `small_recipe` takes."""
+    return bring([pin for pin in _pins(shipped_recipe()) if pin.name in (_SMALL, "uv")])
+
+
+def _pins(recipe: Recipe) -> tuple[Pin, ...]:
+    environment = {"python_version": _PYTHON, "python_full_version": f"{_PYTHON}.0"}
+    return tuple(
+        pin
+        for path in (recipe.lock("cpu"), recipe.context / "images" / "uv.txt")
+        for pin in lock.read(path, environment)
     )
 
 
@@ -121,9 +160,9 @@ def small_model(tmp_path: Path) -> ModelSpec:
 
 
 @pytest.fixture
-def spec(tag: str, base_image: str, small_model: ModelSpec, packages: Packages) -> ImageSpec:
+def spec(tag: str, base_image: str, small_model: ModelSpec, small_wheels: Mapping[str, Path]) -> ImageSpec:
     assert small_model.bundled
-    return ImageSpec(tag, base_image, "cpu", small_model, small_model.bundled, packages)
+    return ImageSpec(tag, base_image, "cpu", small_model, small_model.bundled, small_wheels)
 
 
 @pytest.fixture
@@ -141,7 +180,7 @@ def small_recipe(tmp_path: Path) -> Recipe:
         shutil.copy(shipped.dockerfile.with_name(name), context)
     locked = context / "runtime" / "locks" / "cpu.txt"
     requirements = locked.read_text().replace("\\\n", " ").splitlines()
-    small = next(line for line in requirements if line.startswith("annotated-doc=="))
+    small = next(line for line in requirements if line.startswith(f"{_SMALL}=="))
     locked.write_text(f"# {uuid.uuid4()}\n{small}\n")
     return Recipe(context / "Dockerfile", context)
 

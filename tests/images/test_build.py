@@ -1,4 +1,6 @@
 import os
+import shlex
+import subprocess
 import tarfile
 import tempfile
 import threading
@@ -10,15 +12,16 @@ from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import IO
+from urllib.request import getproxies
 
+import certifi
 import pytest
-from pypi_simple import PYPI_SIMPLE_ENDPOINT
 
 from images.build import build, plan
 from images.engine import Engine
 from images.errors import EngineUnavailable, ImageError
 from images.inputs import Recipe
-from images.spec import ImageSpec, Packages
+from images.spec import ImageSpec
 from runtime.models import ModelSpec
 
 _TOKEN = "planted-token-5e3f"
@@ -32,23 +35,20 @@ def _silent(_: str) -> None:
     pass
 
 
-def test_the_plan_names_what_goes_in_and_no_password(small_model: ModelSpec) -> None:
-    spec = ImageSpec(
-        "i2v:plan", "base:1", "cpu", small_model, Path("nowhere"), Packages(f"https://u:{_TOKEN}@index.example/simple")
-    )
-    shown = "\n".join(f"{step.title}: {step.detail}" for step in plan(spec))
+def test_the_plan_names_what_goes_in(small_model: ModelSpec) -> None:
+    spec = ImageSpec("i2v:plan", "base:1", "cpu", small_model, Path("nowhere"), {"a-1-py3-none-any.whl": Path("a")})
+    shown = "\n".join(f"{step.title}: {step.detail}" for step in plan(spec, wheel_bytes=2_000_000))
     assert "base image: base:1" in shown
-    assert "https://index.example/simple" in shown
+    assert "packages: 1 wheels, 2 MB, by hash from the lock cpu" in shown
     assert "small: 2 files, 702 bytes" in shown
     assert "i2v:plan" in shown
-    assert _TOKEN not in shown
 
 
 def test_without_an_engine_a_build_says_so(
     small_model: ModelSpec, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/none.sock")
-    spec = ImageSpec("i2v:none", "base:1", "cpu", small_model, Path("nowhere"), Packages(PYPI_SIMPLE_ENDPOINT))
+    spec = ImageSpec("i2v:none", "base:1", "cpu", small_model, Path("nowhere"), {})
     with pytest.raises(EngineUnavailable):
         build(spec, _silent)
 
@@ -81,12 +81,30 @@ def test_a_full_disk_is_said(spec: ImageSpec, recipe_of: MakeRecipe) -> None:
 
 
 @docker
-def test_an_unreachable_index_is_said(spec: ImageSpec, small_recipe: Recipe, free_port: int) -> None:
-    away = replace(spec, packages=Packages(f"http://u:{_TOKEN}@127.0.0.1:{free_port}/simple"))
-    said: list[str] = []
-    with pytest.raises(ImageError, match="index cannot be reached from inside the build") as caught:
-        build(away, said.append, recipe=small_recipe)
-    assert _TOKEN not in f"{caught.value} {said}"
+@pytest.mark.parametrize("project", ["uv", "annotated_doc"])
+def test_a_wheel_that_was_not_handed_over_is_said(spec: ImageSpec, small_recipe: Recipe, project: str) -> None:
+    without = {name: path for name, path in spec.wheels.items() if not name.startswith(f"{project}-")}
+    assert len(without) == len(spec.wheels) - 1
+    with pytest.raises(ImageError, match="wheel that was not handed over"):
+        build(replace(spec, wheels=without), _silent, recipe=small_recipe)
+
+
+@docker
+def test_a_damaged_wheel_is_thrown_away(spec: ImageSpec, small_recipe: Recipe, tmp_path: Path) -> None:
+    altered = dict(spec.wheels)
+    name = next(name for name in altered if name.startswith("annotated_doc-"))
+    altered[name] = tmp_path / "altered"
+    altered[name].write_bytes(spec.wheels[name].read_bytes() + b"!")
+    with pytest.raises(ImageError, match="not the one that the lock names"):
+        build(replace(spec, wheels=altered), _silent, recipe=small_recipe)
+
+
+@docker
+def test_the_packages_need_no_network(spec: ImageSpec, small_recipe: Recipe) -> None:
+    text = small_recipe.dockerfile.read_text().replace("RUN --mount", "RUN --network=none --mount")
+    assert "--network=none" in text
+    small_recipe.dockerfile.write_text(text)
+    build(spec, _silent, recipe=small_recipe)
 
 
 @docker
@@ -140,24 +158,55 @@ def test_no_secret_reaches_the_image_or_a_command_line(
     spec: ImageSpec, small_recipe: Recipe, engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _plant(monkeypatch, tmp_path)
-    authority = tmp_path / "authority.pem"
-    own = spec.packages.ca_bundle
-    authority.write_bytes((own.read_bytes() if own else b"") + f"\n# {_CA_MARK}\n".encode())
     said: list[str] = []
 
     def listen(line: str) -> None:
         said.extend((line, *_commands()))
 
-    with _index_behind_a_password(spec.packages.index_url) as (index, served):
-        packages = replace(spec.packages, index_url=index, ca_bundle=authority if own else None)
-        built = build(replace(spec, packages=packages), listen, recipe=small_recipe)
+    build(spec, listen, recipe=small_recipe)
+    assert [line for line in said if f"--tag={spec.tag}" in line]
+    _assert_without_secrets(engine, spec.tag, said)
 
+
+@docker
+def test_no_secret_of_a_plain_build_reaches_the_image(
+    spec: ImageSpec,
+    small_recipe: Recipe,
+    engine: Engine,
+    index_url: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    _plant(monkeypatch, tmp_path)
+    authority, settings = tmp_path / "authority.pem", tmp_path / "installer"
+    own = os.environ.get("SSL_CERT_FILE") or certifi.where()
+    authority.write_bytes(Path(own).read_bytes() + f"\n# {_CA_MARK}\n".encode())
+    with _index_behind_a_password(index_url) as (index, served):
+        proxies = {f"{scheme}_PROXY".upper(): value for scheme, value in getproxies().items()}
+        variables = {"PIP_INDEX_URL": index, "UV_DEFAULT_INDEX": index, **proxies}
+        settings.write_text("".join(f"{name}={shlex.quote(value)}\n" for name, value in variables.items()))
+        secrets = (f"--secret=id=installer,src={settings}", f"--secret=id=ca,src={authority}")
+        options = (
+            *secrets,
+            f"--build-arg=BASE_IMAGE={spec.base_image}",
+            "--network=host",
+            "--progress=plain",
+            "--load",
+        )
+        command = ("docker", "buildx", "build", f"--tag={spec.tag}", *options, str(small_recipe.context))
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    assert done.returncode == 0, done.stdout
     assert {"/simple/uv/", "/simple/annotated-doc/"} <= set(served)
-    image = engine.client.images.get(built.image_id)
+    _assert_without_secrets(engine, spec.tag, [done.stdout])
+
+
+def _assert_without_secrets(engine: Engine, tag: str, said: list[str]) -> None:
+    """Neither in what was said, nor in the image's configuration, labels, history, or files of any layer."""
+    image = engine.client.images.get(tag)
     words = repr((said, image.attrs, image.history())).encode()
-    for secret in (_TOKEN, _CA_MARK, b64encode(f"user:{_TOKEN}".encode()).decode()):
-        assert secret.encode() not in words
-        assert not [name for name, content in _files(engine, spec.tag) if secret.encode() in content]
+    secrets = [secret.encode() for secret in (_TOKEN, _CA_MARK)] + [b64encode(f"user:{_TOKEN}".encode())]
+    assert not [secret for secret in secrets if secret in words]
+    assert not [name for name, content in _files(engine, tag) if any(secret in content for secret in secrets)]
 
 
 def _plant(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:

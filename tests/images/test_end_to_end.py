@@ -3,7 +3,7 @@
 import hashlib
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from io import BytesIO
 from pathlib import Path
@@ -17,7 +17,7 @@ from images.build import build
 from images.container import Container, start
 from images.engine import Engine
 from images.inputs import shipped_recipe
-from images.spec import Built, ImageSpec, Packages
+from images.spec import Built, ImageSpec
 from runtime import __version__
 from runtime.models import model
 
@@ -30,12 +30,12 @@ _NAME = f"i2v-test-{uuid.uuid4().hex[:12]}"
 
 
 @pytest.fixture(scope="module")
-def built(engine: Engine, base_image: str, packages: Packages) -> Iterator[Built]:
+def built(engine: Engine, base_image: str, wheels: Mapping[str, Path]) -> Iterator[Built]:
     demo = model("demo")
     assert demo.bundled
     tag = f"{_NAME}:latest"
     said: list[str] = []
-    yield build(ImageSpec(tag, base_image, "cpu", demo, demo.bundled, packages), said.append)
+    yield build(ImageSpec(tag, base_image, "cpu", demo, demo.bundled, wheels), said.append)
     engine.client.images.remove(tag, force=True)
 
 
@@ -78,11 +78,12 @@ def test_the_image_says_what_it_is_and_runs_as_nobody(engine: Engine, built: Bui
 
 
 def test_no_build_tools_or_caches_are_left(engine: Engine, built: Built) -> None:
-    look = "ls -A /opt /root /run/secrets /locks /wheels 2>/dev/null; ls /opt/venv/bin"
+    look = "ls -A /opt /root /tmp /run/secrets /locks /wheels 2>/dev/null; ls /opt/venv/bin"
     listing = engine.client.containers.run(built.image_id, ["-c", look], entrypoint="sh", user="0", remove=True)
     listed = listing.decode().split()
     assert "venv" in listed
     assert not {"uv", "pip", ".cache", "installer", "ca", "packages.txt"} & set(listed)
+    assert not [name for name in listed if name.startswith(".tmp") or name.endswith(".whl")]
 
 
 def test_a_video_is_made_through_the_http_api(served: Container) -> None:

@@ -1,23 +1,10 @@
-import json
-import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from images.errors import ImageError
-from images.inputs import (
-    Recipe,
-    installer_settings,
-    needs_host_network,
-    place_model,
-    shipped_recipe,
-)
-from images.spec import Packages
+from images.inputs import Recipe, place_model, place_wheels, shipped_recipe
 from runtime.models import ModelSpec
-
-_INDEX = "https://index.example/simple"
 
 
 def test_only_the_files_of_the_manifest_are_handed_over(tmp_path: Path, small_model: ModelSpec) -> None:
@@ -51,49 +38,6 @@ def test_a_damaged_file_of_the_model_is_named(tmp_path: Path, small_model: Model
         place_model(small_model, small_model.bundled, tmp_path / "given")
 
 
-def test_settings_reach_the_installers_whole_through_a_shell(tmp_path: Path) -> None:
-    odd = "https://u:p'a$HOME`id`\"@index.example/simple"
-    settings = tmp_path / "installer"
-    settings.write_text(
-        installer_settings(
-            Packages(
-                odd,
-                ("https://more.example",),
-                ("https://flat.example/a b/",),
-                proxies={"https": "http://proxy:1", "no": "a,b"},
-            )
-        )
-    )
-    shown = "import json, os; print(json.dumps(dict(os.environ)))"
-    script = f"set -a; . {shlex.quote(str(settings))}; exec {shlex.quote(sys.executable)} -c {shlex.quote(shown)}"
-    environment = json.loads(subprocess.run(["sh", "-euc", script], stdout=subprocess.PIPE, check=True).stdout)
-    assert environment["PIP_INDEX_URL"] == environment["UV_DEFAULT_INDEX"] == odd
-    assert environment["UV_INDEX"] == "https://more.example"
-    assert environment["UV_FIND_LINKS"] == "https://flat.example/a b/"
-    assert environment["HTTPS_PROXY"] == environment["https_proxy"] == "http://proxy:1"
-    assert environment["NO_PROXY"] == "a,b"
-
-
-@pytest.mark.parametrize(
-    ("packages", "host"),
-    [
-        (Packages(_INDEX), False),
-        (Packages("http://user:secret@127.0.0.1:8080/simple"), True),
-        (Packages(_INDEX, ("http://[::1]/simple",)), True),
-        (Packages(_INDEX, proxies={"https": "http://localhost:7890"}), True),
-        (Packages(_INDEX, proxies={"https": "127.0.0.1:7890"}), True),
-        (Packages(_INDEX, proxies={"https": "http://proxy.example:3128", "no": "127.0.0.1"}), False),
-    ],
-)
-def test_what_listens_on_loopback_needs_the_host_network(packages: Packages, host: bool) -> None:
-    assert needs_host_network(packages) is host
-
-
-def test_credentials_stay_out_of_repr() -> None:
-    packages = Packages("https://u:secret@a", ("https://u:secret@b",), proxies={"https": "http://u:secret@c"})
-    assert "secret" not in repr(packages)
-
-
 def test_an_unknown_torch_build_names_those_that_there_are() -> None:
     with pytest.raises(ImageError, match="cu1") as caught:
         shipped_recipe().lock("cu1")
@@ -113,3 +57,26 @@ def test_originals_keep_their_modes(tmp_path: Path, small_model: ModelSpec) -> N
     private.chmod(0o600)
     place_model(small_model, small_model.bundled, tmp_path / "given")
     assert private.stat().st_mode & 0o777 == 0o600
+
+
+def test_wheels_are_handed_over_under_their_own_names(tmp_path: Path) -> None:
+    stored = tmp_path / "5e3f"
+    stored.write_bytes(b"wheel")
+    stored.chmod(0o444)
+    place_wheels({"a-1-py3-none-any.whl": stored}, tmp_path / "given")
+    assert [path.name for path in (tmp_path / "given").iterdir()] == ["a-1-py3-none-any.whl"]
+    assert stored.samefile(tmp_path / "given" / "a-1-py3-none-any.whl")
+    assert stored.stat().st_mode & 0o777 == 0o444
+
+
+def test_a_missing_wheel_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ImageError, match=r"wheel a-1-py3-none-any\.whl is missing: .*5e3f"):
+        place_wheels({"a-1-py3-none-any.whl": tmp_path / "5e3f"}, tmp_path / "given")
+
+
+def test_no_name_of_a_wheel_leads_out_of_the_directory(tmp_path: Path) -> None:
+    stored = tmp_path / "5e3f"
+    stored.touch()
+    with pytest.raises(ImageError, match="no name of a wheel"):
+        place_wheels({"../a-1-py3-none-any.whl": stored}, tmp_path / "given")
+    assert not (tmp_path / "a-1-py3-none-any.whl").exists()
