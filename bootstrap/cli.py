@@ -150,7 +150,7 @@ def install(ctx: click.Context, /, dry_run: bool, yes: bool, as_json: bool, **wa
     from bootstrap import present
 
     console = _console(ctx)
-    prepared = command.prepare(command.Request(**wanted), _home(), console)
+    prepared = command.prepare(command.Request(**wanted), _home(), console, keep=not dry_run)
     if as_json and dry_run:
         console.data(command.as_document(prepared))
         return
@@ -249,7 +249,7 @@ def build_image(ctx: click.Context, /, dry_run: bool, as_json: bool, **wanted: A
     from bootstrap import present
 
     console = _console(ctx)
-    prepared = command.prepare(command.Request(**wanted), _home(), console)
+    prepared = command.prepare(command.Request(**wanted), _home(), console, keep=not dry_run)
     if dry_run:
         if as_json:
             console.data(prepared.steps)
@@ -287,14 +287,21 @@ def report(ctx: click.Context, as_json: bool, html: Path | None) -> None:
 
 
 @main.group(
-    invoke_without_command=True, epilog=_examples("i2v-setup mirrors", "i2v-setup mirrors use tuna --scope user")
+    invoke_without_command=True,
+    epilog=_examples(
+        "i2v-setup mirrors --kind conda",
+        "i2v-setup mirrors test",
+        "i2v-setup mirrors use tuna --scope user",
+    ),
 )
-@click.option("--kind", metavar="KIND", help="pypi, pytorch, conda, docker, hub, …")
+@click.option("--kind", metavar="KIND", help="pypi, pytorch, conda, docker, hub, apt or python; by default all.")
 @_json
 @click.pass_context
 def mirrors(ctx: click.Context, kind: str | None, as_json: bool) -> None:
-    """List the known mirrors, or use one."""
+    """List the known mirrors, measure them, or use one."""
     if ctx.invoked_subcommand is not None:
+        if kind is not None or as_json:
+            raise click.UsageError(f"--kind and --json go behind the command: mirrors {ctx.invoked_subcommand} …")
         return
     from bootstrap import mirror_commands, present
 
@@ -306,17 +313,51 @@ def mirrors(ctx: click.Context, kind: str | None, as_json: bool) -> None:
         console.table(present.catalogue_table(known))
 
 
-@mirrors.command(epilog=_examples("i2v-setup mirrors use auto", "i2v-setup mirrors use tuna --scope user --dry-run"))
+_kind = click.option("--kind", default="pypi", show_default=True, metavar="KIND", help="What the mirrors serve.")
+
+
+@mirrors.command(
+    epilog=_examples(
+        "i2v-setup mirrors test", "i2v-setup mirrors test --kind conda", "i2v-setup mirrors test tuna ustc"
+    )
+)
+@_kind
+@_json
+@click.argument("named", nargs=-1, metavar="[ID|URL]...")
+@click.pass_context
+def test(ctx: click.Context, kind: str, as_json: bool, named: tuple[str, ...]) -> None:
+    """Measure mirrors from here, and say what each can do and why; by default all of a kind."""
+    from bootstrap import mirror_commands, present
+
+    console = _console(ctx)
+    found = mirror_commands.test(_home(), kind, named, console)
+    if as_json:
+        console.data(mirror_commands.measured(found))
+    else:
+        console.table(present.verdicts_table(found))
+
+
+@mirrors.command(
+    epilog=_examples(
+        "i2v-setup mirrors use auto",
+        "i2v-setup mirrors use tuna --scope user --dry-run",
+        "i2v-setup mirrors use auto --kind conda --scope user",
+    )
+)
 @click.argument("which", metavar="auto|ID|URL|upstream")
+@click.option("--kind", default="pypi", show_default=True, metavar="pypi|pytorch|conda", help="What the mirror serves.")
 @click.option("--scope", type=click.Choice(["env", "user"]), default="env", show_default=True, help="Whose files.")
 @click.option("--dry-run", is_flag=True, help="Show the difference, write nothing.")
 @click.pass_context
-def use(ctx: click.Context, which: str, scope: str, dry_run: bool) -> None:
-    """Write a mirror into pip's and uv's configuration; `i2v-setup undo` takes it back."""
+def use(ctx: click.Context, which: str, kind: str, scope: str, dry_run: bool) -> None:
+    """Write a mirror into the configuration of pip and uv, or of conda and mamba.
+
+    It is measured first, and one that cannot serve is not written. `i2v-setup undo` takes it back.
+    """
     from bootstrap import mirror_commands
 
     console = _console(ctx)
-    for line in mirror_commands.use(_home(), which, scope, dry_run=dry_run, console=console):
+    for line in mirror_commands.use(_home(), which, kind, scope, dry_run=dry_run, console=console):
         console.say(line)
 
 
@@ -331,11 +372,41 @@ def undo(ctx: click.Context, as_json: bool) -> None:
     undone = configs.undo(_home().journal)
     if as_json:
         console.data(undone)
-        return
-    for file in undone:
-        console.say(f"{file.path}: {file.outcome}")
-    if not undone:
+    elif not undone:
         console.say("nothing to undo: no file outside our own directories was written")
+    else:
+        for file in undone:
+            console.say(str(file))
+    if any(file.outcome == "changed-since" for file in undone):
+        ctx.exit(FAILED)
+
+
+@main.command(epilog=_examples("i2v-setup clean --dry-run", "i2v-setup clean --older-than 30d"))
+@click.option("--older-than", metavar="30d", help="Only what was not used for so long (s, m, h, d, w).")
+@click.option("--dry-run", is_flag=True, help="Show what would go, remove nothing.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@_json
+@click.pass_context
+def clean(ctx: click.Context, older_than: str | None, dry_run: bool, yes: bool, as_json: bool) -> None:
+    """Give back the room of fetched files and left-overs that nothing uses."""
+    from bootstrap import clean as command
+    from bootstrap import present
+
+    console, home = _console(ctx), _home()
+    found = command.find(home, 0.0 if older_than is None else command.seconds(older_than))
+    room = sum(leftover.size for leftover in found)
+    if found and not as_json:
+        (console.table if dry_run else console.show)(present.leftovers_table(found))
+    if found and not dry_run:
+        if sys.stdin.isatty() and not yes:
+            click.confirm(f"Remove them ({present.size(room)})?", default=True, abort=True, err=True)
+        with console.working("remove", float(room)) as task:
+            found = command.remove(home, found, lambda leftover: task.advance(leftover.size))
+        console.say(f"removed: {present.size(sum(leftover.size for leftover in found))}", "bold green")
+    elif not found:
+        console.say("nothing to remove: all that is here is in use")
+    if as_json:
+        console.data(found)
 
 
 if __name__ == "__main__":

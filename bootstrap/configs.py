@@ -10,7 +10,8 @@ A set of edits is a transaction, a directory below the journal directory:
     undoing   the old bytes are being put back
 
 A kill leaves "writing" or "undoing", which `recover` takes back to the old bytes. A file that was changed by others
-in the meantime is never touched. Knows nothing of what the texts mean.
+in the meantime is never touched, nor is one that has several names (hard links), neither by an edit nor by `undo`: it
+would be replaced under one name and stay as it was under the others. Knows nothing of what the texts mean.
 """
 
 from __future__ import annotations
@@ -19,7 +20,6 @@ import hashlib
 import json
 import os
 import shutil
-import stat
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -28,9 +28,11 @@ from typing import Literal
 
 from filelock import FileLock
 
+from bootstrap import atomic
 from bootstrap.errors import SetupError
 
 Outcome = Literal["restored", "removed", "changed-since"]
+_UNFINISHED = "journal.new"
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,13 @@ class Undone:
     outcome: Outcome
     backup: Path | None = None
 
+    def __str__(self) -> str:
+        """For people."""
+        if self.outcome != "changed-since":
+            return f"{self.path}: {self.outcome}"
+        before = f"its bytes from before are in {self.backup}" if self.backup else "before there was no such file"
+        return f"{self.path}: changed or linked elsewhere since, so left as it is; {before}"
+
 
 def read(path: Path) -> str:
     """A file's text, line ends and byte order mark as they are; empty if there is none.
@@ -67,7 +76,7 @@ def read(path: Path) -> str:
         SetupError: it cannot be read, or is not UTF-8.
     """
     with _explained():
-        data = _bytes(path)
+        data = atomic.bytes_of(path)
     try:
         return (data or b"").decode("utf-8")
     except UnicodeDecodeError as error:
@@ -88,7 +97,7 @@ def apply(edits: Sequence[Edit], journal_dir: Path) -> tuple[Path, ...]:
         transaction = _Transaction.begin(journal_dir, entries)
         try:
             for entry, content in zip(entries, contents, strict=True):
-                _write(entry, content, transaction.temporary(entry), private=entry.private)
+                atomic.replace(Path(entry.target), content, transaction.temporary(entry), private=entry.private)
         except BaseException:
             transaction.take_back()
             raise
@@ -147,13 +156,13 @@ class _Transaction:
         transaction = cls(journal_dir / f"{number:06}", entries, "writing")
         transaction.directory.mkdir(mode=0o700)
         for entry in entries:
-            data = _bytes(Path(entry.target))
-            if _sha256(data) != entry.old:
+            data = atomic.bytes_of(Path(entry.target))
+            if atomic.sha256(data) != entry.old:
                 raise SetupError(f"{entry.path} was changed while we looked at it", "run the command again")
             if data is not None:
-                _write_new(transaction.directory / entry.backup, data, 0o600)
+                atomic.write_new(transaction.directory / entry.backup, data, 0o600)
         transaction.save("writing")
-        _sync(journal_dir)
+        atomic.sync(journal_dir)
         return transaction
 
     @classmethod
@@ -179,20 +188,21 @@ class _Transaction:
     def save(self, state: str) -> None:
         self.state = state
         content = json.dumps({"state": state, "entries": [asdict(entry) for entry in self.entries]}, indent=1)
-        temporary = self.directory / "journal.new"
+        temporary = self.directory / _UNFINISHED
         temporary.unlink(missing_ok=True)
-        _write_new(temporary, content.encode("ascii"), 0o600)
+        atomic.write_new(temporary, content.encode("ascii"), 0o600)
         temporary.replace(self.directory / "journal.json")
-        _sync(self.directory)
+        atomic.sync(self.directory)
 
     def temporary(self, entry: _Entry) -> Path:
         number = entry.backup.removesuffix(".old")
         return Path(entry.target).with_name(f".i2v-setup-{self.directory.name}-{number}")
 
     def collect(self) -> None:
-        """Remove what a killed write left beside the files."""
+        """Remove what a killed write left beside the files, and in the journal."""
+        atomic.remove(self.directory / _UNFINISHED)
         for entry in self.entries:
-            _remove(self.temporary(entry))
+            atomic.remove(self.temporary(entry))
 
     def take_back(self) -> list[Undone]:
         """Old bytes for all files that others did not change. The rest stay in the journal, with their backups."""
@@ -210,17 +220,17 @@ class _Transaction:
     def _take_back(self, entry: _Entry) -> Undone:
         path, target = Path(entry.path), Path(entry.target)
         backup = self.directory / entry.backup
-        now = _sha256(_bytes(target))
-        if now not in (entry.old, entry.new):
+        now = atomic.sha256(atomic.bytes_of(target))
+        if now not in (entry.old, entry.new) or (now != entry.old and atomic.has_other_names(target)):
             return Undone(path, "changed-since", backup if entry.old else None)
         if entry.old is None:
-            _remove(target)
+            atomic.remove(target)
             for directory in reversed(entry.made):
                 with suppress(OSError):  # not empty: somebody else uses it by now
                     Path(directory).rmdir()
             return Undone(path, "removed")
         if now != entry.old:
-            _write(entry, backup.read_bytes(), self.temporary(entry), private=False)
+            atomic.replace(target, backup.read_bytes(), self.temporary(entry), private=False)
         return Undone(path, "restored")
 
 
@@ -242,89 +252,21 @@ def _entries(edits: Iterable[Edit]) -> tuple[list[_Entry], list[bytes]]:
         target = Path(os.path.realpath(edit.path))
         if any(entry.target == str(target) for entry in entries):
             raise SetupError(f"{edit.path} would be edited twice: another one is a link to it", "keep one of them")
-        old, new = _bytes(target), edit.new_text.encode("utf-8")
+        old, new = atomic.bytes_of(target), edit.new_text.encode("utf-8")
         if edit.old_text is not None and (old or b"") != edit.old_text.encode("utf-8"):
             raise SetupError(f"{edit.path} was changed while we looked at it", "run the command again")
         if old == new:
             continue
-        _require_writable(edit.path, target)
+        atomic.require_writable(edit.path, target)
         made = tuple(str(parent) for parent in reversed(target.parents) if not parent.exists())
         backup, new_hash = f"{len(entries)}.old", hashlib.sha256(new).hexdigest()
-        entries.append(_Entry(str(edit.path), str(target), _sha256(old), new_hash, backup, made, edit.private))
+        entries.append(_Entry(str(edit.path), str(target), atomic.sha256(old), new_hash, backup, made, edit.private))
         contents.append(new)
     return entries, contents
 
 
-def _require_writable(path: Path, target: Path) -> None:
-    """Replacing a file needs no permission to write it, so its owner's wish is asked for here."""
-    if target.exists():
-        status = target.stat()
-        if not stat.S_ISREG(status.st_mode):
-            raise SetupError(f"{path} is not a file", "move it away")
-        if not status.st_mode & 0o222 or not os.access(target, os.W_OK):
-            raise SetupError(f"{path} is read-only", f"make it writable, or edit it yourself: {target}")
-        if os.geteuid() not in (0, status.st_uid):
-            raise SetupError(f"{path} belongs to another user", "run the command as that user")
-    parent = next(parent for parent in target.parents if parent.exists())
-    if not os.access(parent, os.W_OK | os.X_OK):
-        raise SetupError(f"{parent} is read-only, so {path} cannot be written", "make the directory writable")
-
-
-def _write(entry: _Entry, content: bytes, temporary: Path, *, private: bool) -> None:
-    """Replace a file in one step; its mode, owner and attributes stay."""
-    target = Path(entry.target)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary.unlink(missing_ok=True)
-    if target.exists():
-        _write_new(temporary, content, 0o600, model=target)
-    else:
-        _write_new(temporary, content, 0o600 if private else 0o666)
-    temporary.replace(target)
-    _sync(target.parent)
-
-
-def _write_new(path: Path, content: bytes, mode: int, model: Path | None = None) -> None:
-    """Write a file that is not there yet, and see it on disk; `model` is a file whose owner and attributes it gets."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-        file.flush()
-        if model is not None:
-            wanted, made = model.stat(), os.fstat(descriptor)
-            if (made.st_uid, made.st_gid) != (wanted.st_uid, wanted.st_gid):
-                os.fchown(descriptor, wanted.st_uid, wanted.st_gid)
-            shutil.copystat(model, path)
-            os.utime(path)
-        os.fsync(descriptor)
-
-
 def _numbered(journal_dir: Path) -> list[Path]:
     return [path for path in journal_dir.iterdir() if path.name.isdigit()]
-
-
-def _bytes(path: Path) -> bytes | None:
-    try:
-        return path.read_bytes()
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-
-
-def _remove(path: Path) -> None:
-    with suppress(FileNotFoundError, NotADirectoryError):
-        path.unlink()
-
-
-def _sha256(data: bytes | None) -> str | None:
-    return None if data is None else hashlib.sha256(data).hexdigest()
-
-
-def _sync(directory: Path) -> None:
-    """See the names of a directory on disk."""
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from mirrors.probe import Measurement
 from mirrors.urls import redact, shown
 
 if TYPE_CHECKING:
+    from bootstrap.clean import Leftover
     from bootstrap.detect import Detected
 
 _BAR = 30  # characters
@@ -101,6 +102,30 @@ def mirrors_table(measurements: Sequence[Measurement], chosen: str | None) -> Ta
     return table
 
 
+def verdicts_table(measurements: Sequence[Measurement]) -> Table:
+    """Each measured mirror with its verdict and the reason for it, the best first."""
+    table = _table("Measured from here", ("mirror", "verdict", "latency", "rate", "reason"))
+    for m in sorted(measurements, key=lambda m: (m.verdict != "good", -(m.rate or 0), m.latency or 1e9)):
+        latency = f"{m.latency * 1000:.0f} ms" if m.latency is not None else ""
+        rate = f"{size(m.rate)}/s" if m.rate else ""
+        colour = "green" if m.verdict == "good" else "red"
+        table.add_row(escape(m.mirror.id), f"[{colour}]{m.verdict}[/{colour}]", latency, rate, escape(m.reason))
+    return table
+
+
+def leftovers_table(leftovers: Sequence[Leftover]) -> Table:
+    """What `clean` would remove: one row for each kind of thing, and for each environment."""
+    table = _table("Nothing uses", ("what", "how many", "room"))
+    kinds = dict.fromkeys(leftover.what for leftover in leftovers)
+    for what in kinds:
+        these = [leftover for leftover in leftovers if leftover.what == what]
+        table.add_row(what, str(len(these)), size(sum(leftover.size for leftover in these)))
+        for leftover in these:
+            if leftover.sha256 is None:
+                table.add_row(f"  [dim]{escape(leftover.path.name)}[/dim]", "", f"[dim]{size(leftover.size)}[/dim]")
+    return table
+
+
 def recommendation_table(advice: Recommendation, mirror: str) -> Table:
     """What we would do here."""
     table = _table("Recommended", ("", ""))
@@ -170,7 +195,7 @@ def _table(title: str, columns: tuple[str, ...]) -> Table:
     for name in columns:
         table.add_column(
             name,
-            justify="right" if name in {"seconds", "bytes", "latency", "rate"} else "left",
+            justify="right" if name in {"seconds", "bytes", "latency", "rate", "how many", "room"} else "left",
             overflow="crop" if name == "when" else "fold",
             no_wrap=name == "when",
         )

@@ -16,6 +16,7 @@ from click.testing import CliRunner, Result
 from bootstrap.cli import main
 from images.engine import Engine, connect
 from images.errors import EngineUnavailable, ImageError
+from tests.mirrors.real_tools import Conda
 
 ROOT = Path(__file__).resolve().parent.parent
 PHOTO = ROOT / "examples" / "temple.jpg"
@@ -103,6 +104,12 @@ def base_image(engine: Engine) -> str:
             continue
         return name
     return _BASES[0]
+
+
+@pytest.fixture(scope="session")
+def conda(tmp_path_factory: pytest.TempPathFactory) -> Conda:
+    """The code of conda itself, to read a .condarc with."""
+    return Conda(tmp_path_factory.mktemp("conda"))
 
 
 @contextmanager

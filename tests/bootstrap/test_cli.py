@@ -117,7 +117,7 @@ def small_disk(home: Path) -> Iterator[Callable[[str], None]]:
     subprocess.run(["umount", str(home)], check=True)
 
 
-@pytest.mark.parametrize(("options", "says"), [("size=4m", "GB free"), ("size=4m,ro", "is read-only")])
+@pytest.mark.parametrize(("options", "says"), [("size=4m", "GB free"), ("size=4m,ro", "Read-only file system")])
 def test_a_full_or_read_only_home_is_told_before_anything_is_written(
     options: str, says: str, home: Path, small_disk: Callable[[str], None]
 ) -> None:

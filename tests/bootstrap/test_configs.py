@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import os
+import shutil
 import stat
-import subprocess
-import sys
+from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
 from bootstrap import configs
 from bootstrap.configs import Edit, Undone, apply, recover, undo
 from bootstrap.errors import SetupError
+from mirrors.configs import condarc, pip_conf, uv_toml
+from tests.bootstrap.killable import NEW as NEW_FILES
+from tests.bootstrap.killable import OLD as OLD_FILES
+from tests.bootstrap.killable import Action, Killer, edits, seen
 from tests.conftest import read_only
+from tests.mirrors.config_texts import CONDARC, PIP, UV_TOML
 
 OLD = b"\xef\xbb\xbf# mine\r\n[global]\r\ntimeout = 5"
 
@@ -108,6 +114,63 @@ def umask() -> int:
     mask = os.umask(0o022)
     os.umask(mask)
     return mask
+
+
+TEXTS = [
+    *(pytest.param("pip.conf", text, id=f"pip {name}") for name, text in PIP.items()),
+    *(pytest.param("uv.toml", text, id=f"uv {name}") for name, text in UV_TOML.items()),
+    *(pytest.param(".condarc", text, id=f"conda {name}") for name, text in CONDARC.items()),
+]
+MIRRORED = {"pip.conf": pip_conf, "uv.toml": uv_toml, ".condarc": condarc}
+
+
+@pytest.mark.parametrize(("name", "text"), TEXTS)
+def test_a_users_file_comes_back_byte_for_byte_and_a_second_edit_is_none(
+    name: str, text: str, tmp_path: Path, journal: Path
+) -> None:
+    real, link = tmp_path / "dotfiles", tmp_path / name
+    real.write_bytes(text.encode())
+    real.chmod(0o600)
+    link.symlink_to(real)
+    for expected in ((link,), ()):
+        old = configs.read(link)
+        assert apply([Edit(link, MIRRORED[name](old, "https://m.example/x"), old)], journal) == expected
+    assert "m.example" in real.read_text(encoding="utf-8")
+    undo(journal)
+    assert real.read_bytes() == text.encode()
+    assert (link.is_symlink(), stat.S_IMODE(real.stat().st_mode)) == (True, 0o600)
+
+
+def test_a_file_with_several_names_is_not_edited(config: Path, tmp_path: Path, journal: Path) -> None:
+    other = tmp_path / "other-name"
+    other.hardlink_to(config)
+    with pytest.raises(SetupError, match="has 2 names") as caught:
+        apply([Edit(tmp_path / "uv.toml", "x"), Edit(config, "new")], journal)
+    assert str(config) in caught.value.hint
+    assert config.read_bytes() == OLD
+    assert config.samefile(other)
+    assert not (tmp_path / "uv.toml").exists()
+
+
+def test_a_file_that_got_another_name_since_keeps_both(config: Path, tmp_path: Path, journal: Path) -> None:
+    apply([Edit(config, "new")], journal)
+    other = tmp_path / "other-name"
+    other.hardlink_to(config)
+    assert outcomes(undo(journal)) == {"pip.conf": "changed-since"}
+    assert config.samefile(other)
+    other.unlink()
+    assert outcomes(undo(journal)) == {"pip.conf": "restored"}
+    assert config.read_bytes() == OLD
+
+
+def test_what_was_not_undone_says_so_and_where_the_bytes_are(config: Path, tmp_path: Path, journal: Path) -> None:
+    apply([Edit(config, "new"), Edit(tmp_path / "uv.toml", "x")], journal)
+    config.write_text("mine")
+    (tmp_path / "uv.toml").write_text("mine")
+    first, second = map(str, undo(journal))
+    assert "changed" in first
+    assert Path(first.rpartition(" are in ")[2]).read_bytes() == OLD
+    assert second.endswith("before there was no such file")
 
 
 def test_a_symlink_stays_and_its_target_is_written(config: Path, tmp_path: Path, journal: Path) -> None:
@@ -207,101 +270,62 @@ def test_a_name_as_long_as_can_be_is_written(tmp_path: Path, journal: Path) -> N
     assert path.read_text() == "new"
 
 
-# Kills: a forked child runs the real code and kills itself with SIGKILL before its n-th call that can reach the kernel,
-# for every n until it gets through. The parent then recovers and looks.
-KILLER = """
-import io, json, os, signal, sys
-from pathlib import Path
-from bootstrap import configs
-
-root = Path(sys.argv[1])
-action = sys.argv[2]
-names = ["pip.conf", "uv.toml", "new/deep/.condarc"]
-old = {"pip.conf": b"old pip", "uv.toml": b"old uv", "new/deep/.condarc": None}
-new = {name: b"new " + name.encode() for name in names}
-edits = lambda at: [configs.Edit(at / name, new[name].decode()) for name in names]
+@pytest.fixture
+def memory(tmp_path: Path) -> Iterator[Path]:
+    """A directory in memory, where there is one: a kill loses no bytes that the kernel has, and hundreds are quick."""
+    shared = Path("/dev/shm")
+    with TemporaryDirectory(dir=shared if os.access(shared, os.W_OK) else tmp_path) as directory:
+        yield Path(directory)
 
 
-def prepared(number):
-    at = root / str(number)
-    at.mkdir()
-    for name, data in old.items():
-        if data is not None:
-            (at / name).write_bytes(data)
-    if action != "apply":
-        configs.apply(edits(at), at / "journal")
-    return at
+def prepared(action: Action, memory: Path, half_done: Path | None) -> Iterator[Path]:
+    """Directories with files as they are before the action."""
+    for number in count():
+        at = memory / f"{action}-{number}"
+        if half_done is not None:
+            shutil.copytree(half_done, at)
+            journal = at / "journal" / "000001" / "journal.json"
+            journal.write_text(journal.read_text().replace(str(half_done), str(at)))
+        else:
+            at.mkdir()
+            for name, data in OLD_FILES.items():
+                if data is not None:
+                    (at / name).write_bytes(data)
+        if action == "undo":
+            apply(edits(at), at / "journal")
+        yield at
 
 
-def child(at, number):
-    calls = 0
-
-    def reaches_the_kernel(function):
-        in_module = function.__module__ in ("posix", "fcntl") or function is io.open
-        return in_module or isinstance(function.__self__, io.IOBase)
-
-    def hook(frame, event, argument):
-        nonlocal calls
-        if event == "c_call" and reaches_the_kernel(argument):
-            calls += 1
-            if calls == number:
-                os.kill(os.getpid(), signal.SIGKILL)
-
-    sys.setprofile(hook)
-    if action == "apply":
-        configs.apply(edits(at), at / "journal")
-    else:
-        configs.undo(at / "journal")
-    sys.setprofile(None)
-    os._exit(0)
+def half_done(memory: Path, killer: Killer) -> Path:
+    """What a kill in the middle of an edit left: some files are new and some are old."""
+    steps = killer.steps("apply", prepared("apply", memory, None))
+    return next(at for at in steps if seen(at) not in (OLD_FILES, NEW_FILES))
 
 
-def seen(at):
-    return {name: (at / name).read_bytes() if (at / name).exists() else None for name in names}
-
-
-results = {"kills": 0, "old": 0, "new": 0, "wrong": []}
-number = 0
-while True:
-    number += 1
-    at = prepared(number)
-    pid = os.fork()
-    if pid == 0:
-        child(at, number)
-    killed = os.WIFSIGNALED(os.waitpid(pid, 0)[1])
+def settled(at: Path) -> str:
+    """Which state the files have after what a kill left was taken back, and whether `undo` knows the way from there."""
     for _ in range(2):  # recovering twice is recovering once
-        configs.recover(at / "journal")
-    state = "old" if seen(at) == old else "new" if seen(at) == new else "wrong"
-    strays = [str(path.relative_to(at)) for path in at.rglob(".i2v-setup-*")]
-    if state == "old" and ((at / "new").exists() or configs.undo(at / "journal")):
-        state = "wrong"
-    if state == "new":
-        configs.undo(at / "journal")
-        if seen(at) != old:
-            state = "wrong"
-    if state == "wrong" or strays:
-        results["wrong"].append([number, {name: str(data) for name, data in seen(at).items()}, strays])
-    else:
-        results[state] += 1
-    if not killed:
-        break
-    results["kills"] += 1
-print(json.dumps(results))
-
-"""
+        recover(at / "journal")
+    assert list(at.rglob(".i2v-setup-*")) == []
+    assert list((at / "journal").rglob("journal.new")) == []
+    if seen(at) == OLD_FILES:
+        assert not (at / "new").exists()
+        assert undo(at / "journal") == []
+        return "old"
+    assert seen(at) == NEW_FILES
+    undo(at / "journal")
+    assert seen(at) == OLD_FILES
+    return "new"
 
 
-@pytest.mark.parametrize("action", ["apply", "undo"])
-def test_a_kill_at_any_call_leaves_all_old_or_all_new(tmp_path: Path, action: str) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", KILLER, str(tmp_path), action], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    results = json.loads(done.stdout)
-    assert results["wrong"] == []
-    assert results["kills"] > 50
-    assert results["old"] > 0
-    assert results["new"] > 0
+@pytest.mark.parametrize("action", ["apply", "undo", "recover"])
+def test_a_kill_at_any_system_call_leaves_all_old_or_all_new(memory: Path, action: Action) -> None:
+    with Killer() as killer:
+        middle = half_done(memory, killer) if action == "recover" else None
+        steps = killer.steps(action, prepared(action, memory, middle))
+        states = [settled(at) for at in steps]
+    assert len(states) > 30
+    assert set(states) == ({"old"} if action == "recover" else {"old", "new"})
 
 
 def test_recover_with_nothing_to_recover_does_nothing(tmp_path: Path) -> None:

@@ -1,86 +1,42 @@
-"""Configuration texts: only our keys change, and the real pip and uv read what we wrote."""
+"""Configuration texts: only our keys change, and the real pip, uv and conda read what we wrote."""
 
 from __future__ import annotations
 
 import difflib
-import os
-import re
-import shutil
-import subprocess
-import sys
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from ruamel.yaml import YAML
 
-from mirrors.configs import condarc, mambarc, pip_conf, uv_toml
+from mirrors.configs import condarc, mambarc, pip_conf, uv_toml, uv_toml_pytorch
 from mirrors.errors import BadConfig
+from tests.mirrors.config_texts import CONDARC, PIP, UV_TOML
+from tests.mirrors.real_tools import Conda, pip_settings, uv_indexes
 
 INDEX = "https://me:p%40ss@index.corp.example/pypi/simple"
+PLAIN_INDEX = "https://index.corp.example/simple"
 CHANNELS = "https://index.corp.example/anaconda/cloud"
-UV = shutil.which("uv") or str(Path(sys.executable).with_name("uv"))
-
-PIP = {
-    "empty": "",
-    "comments": "# mine\n[global]\n; and this\ntimeout = 5\n\n# about install\n[install]\nuser = no\n",
-    "a command's own": "[global]\ntimeout = 5\n\n[install]\nindex-url = https://old.example/simple\n",
-    "value": "[global]\nindex-url = https://old.example/simple\ntrusted-host = old.example\n",
-    "spelling": "[global]\nIndex_URL : https://old.example/simple\ntimeout: 5\n",
-    "several lines": "[global]\nindex-url =\n    https://old.example/simple\n    # in between\ntimeout = 5\n",
-    "extra": "[global]\nextra-index-url =\n    https://a.example/simple\n    https://b.example/simple\n",
-    "other sections": "[install]\nuser = no\n\n\n",
-    "crlf": "[global]\r\ntimeout = 5\r\n[list]\r\nformat = columns\r\n",
-    "mixed": "[global]\r\ntimeout = 5\n\r\n[list]\nformat = columns\r\n",
-    "bom": "\ufeff[global]\ntimeout = 5\n",
-    "no newline": "[global]\ntimeout = 5",
-    "empty section": "[global]\n\n[list]\nformat = columns\n",
-}
-UV_TOML = {
-    "empty": "",
-    "torch first": (
-        "# torch\n[[index]]\nname = 'pytorch-cu128'   # ours\n"
-        'url = "https://torch.example/whl/cu128"\nexplicit = true\n'
-    ),
-    "torch and default": (
-        "offline = false\n\n[[index]]\nname = 'pytorch-cu128'\nurl = 'https://torch.example/whl'\nexplicit = true\n\n"
-        "[pip]\nsystem = true  # kept\n\n"
-        "[[index]]\nname='main'\nurl   = 'https://old.example/simple' # old\ndefault = true\n"
-    ),
-    "older key and newer": (
-        "index-url = 'https://old.example/older'\n[[index]]\nurl = 'https://old.example/simple'\ndefault = true\n"
-    ),
-    "older key": "index-url = 'https://old.example/simple' # older\nextra-index-url = ['https://a.example/simple']\n",
-    "inline": (
-        "index = [{ url = 'https://a.example/simple' },\n"
-        "  # c\n  { url = 'https://old.example/simple', default = true }]\n"
-    ),
-    "inline without default": "index = [{ url = 'https://a.example/simple' }]\nnative-tls = true\n",
-    "crlf": "native-tls = true\r\n\r\n[pip]\r\nsystem = true\r\n",
-    "bom": "\ufeffnative-tls = true\n",
-    "no newline": "[[index]]\nurl = 'https://old.example/simple'\ndefault = true",
-    "no newline, none": "[pip]\nsystem = true",
-}
-CONDARC = {
-    "empty": "",
-    "comment only": "# nothing yet\n",
-    "block": "# mine\nchannels:\n  - defaults  # first\n  - bioconda\nssl_verify:   true\n",
-    "block at the margin": "channels:\n- bioconda\n- defaults\nshow_channel_urls: yes\n",
-    "flow": "channels: [bioconda,  defaults] #!final\ncustom_channels: {bioconda: 'https://a.example'}\n",
-    "value": "custom_channels:\n    conda-forge: 'https://old.example/cloud'  # old\n    nvidia: https://n.example\n",
-    "null": "channels:   # none\ncustom_channels: ~\nauto_activate_base: false\n",
-    "final": "channels: #!final\n  - conda-forge #!top\n",
-    "document": "---\nchannels:\n  - conda-forge\n",
-    "crlf": "channels:\r\n  - defaults\r\npip_interop_enabled: true\r\n",
-    "bom": "\ufeffchannels:\n  - defaults\n",
-    "no newline": "channels:\n  - defaults",
-    "empty lists": "channels: []\ncustom_channels: {}\n",
-}
+TORCH = "https://index.corp.example/pytorch/whl/cu128"
 
 Edit = Callable[[str, str], str]
+
+
+def torch_index(text: str, url: str) -> str:
+    return uv_toml_pytorch(text, url, "cu128")
+
+
+def flat_torch_index(text: str, url: str) -> str:
+    return uv_toml_pytorch(text, url, "cu128", flat=True)
+
+
 CASES = [
     *(pytest.param(pip_conf, INDEX, text, id=f"pip {name}") for name, text in PIP.items()),
     *(pytest.param(uv_toml, INDEX, text, id=f"uv {name}") for name, text in UV_TOML.items()),
+    *(pytest.param(torch_index, TORCH, text, id=f"torch {name}") for name, text in UV_TOML.items()),
+    *(pytest.param(flat_torch_index, TORCH, text, id=f"flat torch {name}") for name, text in UV_TOML.items()),
     *(pytest.param(condarc, CHANNELS, text, id=f"conda {name}") for name, text in CONDARC.items()),
     *(pytest.param(mambarc, CHANNELS, text, id=f"mamba {name}") for name, text in CONDARC.items()),
 ]
@@ -99,15 +55,8 @@ def test_only_our_lines_change(edit: Edit, url: str, text: str) -> None:
     before, after = text.splitlines(keepends=True), new.splitlines(keepends=True)
     lost = [line[2:].strip() for line in difflib.ndiff(before, after) if line.startswith("- ")]
     ours = (
-        "index-url",
-        "Index_URL",
-        "index =",
-        "url ",
-        "channels",
-        "custom_channels",
-        "conda-forge",
-        "https://old.example",
-        "{ url",
+        *("index-url", "Index_URL", "index =", "url ", "name=", "format ", "pip = {", "pip.index-url"),
+        *("channels", "custom_channels", "conda-forge", "https://old.example", "- https://old.example", "{ url"),
     )
     last = before[-1].strip() if before and not text.endswith("\n") else None  # gets a line end of its own
     assert [line for line in lost if line != last and not line.startswith(("# in between", *ours))] == []
@@ -115,36 +64,89 @@ def test_only_our_lines_change(edit: Edit, url: str, text: str) -> None:
     assert new.endswith("\n") == (text.endswith("\n") or not text)
     if "\r\n" in text and "\n" not in text.replace("\r\n", ""):
         assert "\n" not in new.replace("\r\n", "")
-    for comment in (
-        "mine",
-        "and this",
-        "about install",
-        "in between",
-        "ours",
-        "kept",
-        "older",
-        "first",
-        "#!final",
-        "#!top",
-    ):
+    comments = ("mine", "and this", "about install", "in between", "ours", "kept", "older", "first", "# old")
+    for comment in (*comments, "#!final", "#!top", "#!bottom"):
         assert new.count(comment) == text.count(comment)
 
 
-@pytest.mark.parametrize("text", [text for name, text in PIP.items() if name != "bom"])  # pip refuses a mark at all
+@pytest.mark.parametrize("text", PIP.values(), ids=PIP)
 def test_pip_reads_it(text: str, tmp_path: Path) -> None:
-    before, after = pip_settings(text, tmp_path), pip_settings(pip_conf(text, INDEX), tmp_path)
-    assert after.pop("global.index-url") == INDEX
-    assert after.pop("install.index-url", INDEX) == INDEX
-    ours = ("global.index-url", "install.index-url")
-    assert after == {key: value for key, value in before.items() if key not in ours}
+    def read(content: str) -> dict[str, str]:
+        path = tmp_path / "pip.conf"
+        path.write_bytes(content.encode())
+        return pip_settings(path)
+
+    before, after = read(text), read(pip_conf(text, INDEX))
+    assert after["global.index-url"] == INDEX
+    set_elsewhere = [key for key in before if key.endswith(".index-url")]
+    assert {after[key] for key in set_elsewhere} <= {INDEX}
+    ours = ("global.index-url", *set_elsewhere)
+    assert {k: v for k, v in after.items() if k not in ours} == {k: v for k, v in before.items() if k not in ours}
 
 
 @pytest.mark.parametrize("text", UV_TOML.values(), ids=UV_TOML)
-def test_uv_reads_it(text: str, tmp_path: Path) -> None:
-    indexes = uv_indexes(uv_toml(text, "https://index.corp.example/simple"), tmp_path)
-    assert next(url for url, default in indexes if default) == "https://index.corp.example/simple"
-    others = [(url, default) for url, default in uv_indexes(text, tmp_path) if not default]
-    assert [(url, default) for url, default in indexes if not default] == others
+def test_uv_reads_it(text: str) -> None:
+    before, after = read_by_uv(text), read_by_uv(uv_toml(text, PLAIN_INDEX))
+    default = next(index for index in after if index["default"] == "true")
+    assert (default["url"], default["format"], default["name"]) == (PLAIN_INDEX, "Simple", None)
+    assert [it for it in after if it["default"] == "false"] == [it for it in before if it["default"] == "false"]
+
+
+@pytest.mark.parametrize("flat", [False, True])
+@pytest.mark.parametrize("text", UV_TOML.values(), ids=UV_TOML)
+def test_uv_reads_the_index_for_torch_and_it_stands_in_for_nothing_else(text: str, flat: bool) -> None:
+    before = read_by_uv(text)
+    after = read_by_uv(uv_toml_pytorch(text, TORCH, "cu128", flat=flat))
+    (ours,) = [index for index in after if index["name"] == "pytorch-cu128"]
+    assert (ours["url"], ours["explicit"], ours["default"]) == (TORCH, "true", "false")
+    assert ours["format"] == ("Flat" if flat else "Simple")
+    others = [index for index in before if index["name"] != "pytorch-cu128"]
+    assert [index for index in after if index["name"] != "pytorch-cu128"] == others
+
+
+def test_an_index_for_torch_changes_from_flat_to_simple_and_back() -> None:
+    flat = uv_toml_pytorch("# mine\n", TORCH, "cu128", flat=True)
+    simple = uv_toml_pytorch(flat, TORCH + "/other", "cu128")
+    assert 'format = "simple"' in simple
+    assert uv_toml_pytorch(simple, TORCH, "cu128", flat=True) == flat
+
+
+def test_an_index_of_another_build_of_torch_stays() -> None:
+    one = uv_toml_pytorch("", TORCH, "cu128")
+    both = uv_toml_pytorch(one, TORCH, "cpu")
+    assert both.startswith(one)
+    assert both.count("[[index]]") == 2
+
+
+@cache
+def read_by_uv(text: str) -> list[dict[str, str | None]]:
+    with TemporaryDirectory() as directory:
+        path = Path(directory) / "uv.toml"
+        path.write_bytes(text.encode())
+        return uv_indexes(path)
+
+
+def test_a_default_index_that_moves_loses_its_name_to_a_comment() -> None:
+    old = "[[index]]\n  name = 'corp' # ours\nurl = 'https://corp.example/simple'\ndefault = true\n"
+    new = uv_toml(old, PLAIN_INDEX)
+    assert new == old.replace("  name", "  # name").replace("'https://corp.example/simple'", f'"{PLAIN_INDEX}"')
+    there = old.replace("https://corp.example/simple", PLAIN_INDEX)
+    assert uv_toml(there, PLAIN_INDEX) == there
+
+
+@pytest.mark.parametrize("text", CONDARC.values(), ids=CONDARC)
+def test_conda_reads_it(text: str, conda: Conda, tmp_path: Path) -> None:
+    files = []
+    for name, content in (("before", text), ("after", condarc(text, CHANNELS))):
+        files.append(tmp_path / f"{name}.yml")
+        files[-1].write_bytes(content.encode())
+    before, after = conda.reads(*files)
+    assert after["urls"].pop("conda-forge")[1] == f"{CHANNELS}/conda-forge/noarch"
+    others = {name: urls for name, urls in before["urls"].items() if "conda-forge" not in name and name != "defaults"}
+    assert {name: urls for name, urls in after["urls"].items() if name != "defaults"} == others
+    assert "conda-forge" in str(after["channels"])
+    assert "old.example" not in str(after)
+    assert after["ssl_verify"] == before["ssl_verify"]
 
 
 @pytest.mark.parametrize("edit", [condarc, mambarc])
@@ -153,8 +155,12 @@ def test_yaml_says_the_same_and_ours(text: str, edit: Edit) -> None:
     load = YAML(typ="safe", pure=True).load
     before, after = load(text.removeprefix("\ufeff")) or {}, load(edit(text, CHANNELS).removeprefix("\ufeff"))
     assert after.pop("custom_channels") == {**(before.pop("custom_channels", None) or {}), "conda-forge": CHANNELS}
-    channels = before.pop("channels", None) or []
-    assert after.pop("channels") == (channels if "conda-forge" in channels else ["conda-forge", *channels])
+    named = ["conda-forge" if "conda-forge" in name else name for name in before.pop("channels", None) or []]
+    assert after.pop("channels") == (named if "conda-forge" in named else ["conda-forge", *named])
+    mirrored = before.pop("mirrored_channels", {})
+    if mirrored:
+        mirrored["conda-forge"].insert(0, f"{CHANNELS}/conda-forge")
+    assert after.pop("mirrored_channels", {}) == mirrored
     assert after == before
 
 
@@ -176,6 +182,8 @@ def test_verification_is_never_switched_off(edit: Edit, url: str, text: str) -> 
         (pip_conf, "timeout = 5\n", "here.conf, line 1: not what pip can read"),
         (pip_conf, "[global]\nx = 1\nnonsense\n", "here.conf, line 3"),
         (pip_conf, "[a]\nx = 1\nx = 2\n", "here.conf, line 3"),
+        (pip_conf, "[global]\nx = 1\n[global]\ny = 2\n", "here.conf, line 3: not what pip can read"),
+        (pip_conf, "\ufeff[global]\n", "here.conf, line 1: begins with a byte order mark"),
         (uv_toml, "a = 1\nb = \n", "here.conf, line 2: not TOML"),
         (uv_toml, "index = 3\n", "here.conf: `index` is not a list of tables"),
         (
@@ -184,6 +192,9 @@ def test_verification_is_never_switched_off(edit: Edit, url: str, text: str) -> 
             "here.conf: its form is too unusual",
         ),
         (condarc, "a: 1\nb: [\n", "here.conf, line 3: not YAML"),
+        (condarc, "a:\n\t- b\n", "here.conf, line 2: not YAML"),
+        (condarc, "a: &b {c: d}\n<<: *b\ncustom_channels: &d\n  x: y\ne: *d\n", "its form is too unusual"),
+        (condarc, "mirrored_channels: {conda-forge: [a], b: &x [c]}\nd: 1\n...\n", "its form is too unusual"),
         (condarc, "- a\n", "here.conf, line 1: not one `key: value` a line"),
         (condarc, "{a: 1}\n", "here.conf, line 1: not one `key: value` a line"),
         (condarc, "a: 1\nchannels: x\n", "here.conf, line 2: channels is not a list"),
@@ -200,26 +211,3 @@ def test_a_text_that_cannot_be_edited_is_named_with_its_line(
         edit(text, "https://a.example/x", "here.conf")
     assert problem in str(caught.value)
     assert caught.value.hint
-
-
-def pip_settings(text: str, directory: Path) -> dict[str, str]:
-    """What the real pip makes of a pip.conf."""
-    path = directory / "pip.conf"
-    path.write_bytes(text.encode())
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PIP_")}
-    environment |= {"PIP_CONFIG_FILE": str(path), "HOME": str(directory), "XDG_CONFIG_DIRS": str(directory)}
-    command = [sys.executable, "-m", "pip", "config", "list"]
-    lines = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.splitlines()
-    return {key: value[1:-1].strip("\n") for key, _, value in (line.partition("=") for line in lines)}
-
-
-def uv_indexes(text: str, directory: Path) -> list[tuple[str, bool]]:
-    """The indexes that the real uv takes from a uv.toml, and which is the default."""
-    path = directory / "uv.toml"
-    path.write_bytes(text.encode())
-    command = [UV, "--config-file", str(path), "pip", "compile", "--show-settings", "-"]
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("UV_")}
-    shown = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, input="").stdout
-    section = shown[shown.index("index_locations: ") : shown.index("flat_index: ")]
-    found = re.findall(r'given: Some\(\s*"([^"]*)".*?\bdefault: (true|false)', section, re.DOTALL)
-    return [(url, default == "true") for url, default in found]
