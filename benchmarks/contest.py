@@ -16,7 +16,8 @@ from random import Random
 
 import pypi_simple  # noqa: F401  # mirrors loads it when it needs it; how long that takes is another benchmark's business
 
-from benchmarks.scenarios import MB, Scenario, scenario
+from benchmarks.families import MB
+from benchmarks.scenarios import Scenario, scenario
 from benchmarks.shaped import File, Shape, ShapedMirrors
 from benchmarks.singles import LONGEST, Single, artifact, best, peers, room, singles
 from mirrors.choose import choose

@@ -7,16 +7,20 @@ addresses, which is the least that it can do.
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
+if not __package__:  # run as a script: the script beside this one must not stand for the package `mirrors`
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
 import shutil
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from pathlib import Path
 from urllib.parse import quote
 
 import uv as uv_binary

@@ -3,7 +3,7 @@
     python benchmarks/mirrors.py [--quick] [--json FILE] [--scenarios N] [--jobs J] [--seed S]
     python benchmarks/mirrors.py --only SEED        one scenario, with what was measured and who gave what when
 
-Seeds S, S + 1, … go through the families of `benchmarks.scenarios` in turn. Selection counts as part of the time.
+Seeds S, S + 1, … go through the families of `benchmarks.families` in turn. Selection counts as part of the time.
 """
 
 from __future__ import annotations
@@ -23,11 +23,12 @@ from multiprocessing import get_context
 
 from benchmarks import harness
 from benchmarks.contest import Outcome, play
+from benchmarks.families import FAMILIES
 from benchmarks.harness import Row
-from benchmarks.scenarios import FAMILIES, scenario
+from benchmarks.scenarios import scenario
 
 _QUICK = 12
-_FULL = 11 * FAMILIES  # 209
+_FULL = 11 * len(FAMILIES)  # 209
 _JOBS = 8  # scenarios at once: together they keep about one core busy
 _SHOWN = 12  # of the worst scenarios
 
@@ -48,7 +49,7 @@ def main() -> None:
     def measure(quick: bool) -> Sequence[Row]:
         count = ours.scenarios or (_QUICK if quick else _FULL)
         # A quick run takes every other family or so, the same ones each time.
-        seeds = [ours.seed + place * FAMILIES // count if quick else ours.seed + place for place in range(count)]
+        seeds = [ours.seed + place * len(FAMILIES) // count if quick else ours.seed + place for place in range(count)]
         return rows(*_play_all(seeds, ours.jobs))
 
     harness.main(measure, __doc__ or "")

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
+from pathlib import Path
+
+if not __package__:  # run as a script: the script beside this one must not stand for the package `mirrors`
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+import subprocess
 from collections.abc import Sequence
 
 from benchmarks.harness import Row, alternate, main

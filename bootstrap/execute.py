@@ -24,7 +24,6 @@ from bootstrap.report import Measured, Recorder, Timing
 from bootstrap.state import Home, writable
 from mirrors.fetch import Downloads
 from mirrors.http import HttpSettings
-from mirrors.store import Store
 from mirrors.tags import supported
 
 _PRIVATE = 0o600
@@ -106,9 +105,8 @@ def _(step: InstallPackages, work: Work) -> None:
     found = wheels.find(site.home, step.pins, supported(step.python), sources, site.http)
     site.recorder.add(Timing("packages.find", f"find {len(found)} wheels", began, site.recorder.elapsed - began))
     began = site.recorder.elapsed
-    with Downloads(
-        Store(site.home.store), site.http, _Progress(work.task, wheels.size(found)), sources.rates
-    ) as downloads:
+    towards = _Progress(work.task, wheels.size(found))
+    with wheels.downloads(site.home, sources, site.http, towards) as downloads:
         phases = uv.install(work.plan.generation.python_path, found, downloads, sources.environ(), work.task.say)
     _tell_of(downloads, work)
     for phase in phases:

@@ -15,7 +15,7 @@ import tomlkit
 
 from bootstrap.pip_settings import PipSettings
 from mirrors import catalogue, configs, urls
-from mirrors.choose import Choice
+from mirrors.choose import Choice, rates, requests_per_minute
 from mirrors.errors import BadMirror
 from mirrors.http import HttpSettings
 from mirrors.resolve import Index
@@ -36,6 +36,7 @@ class PackageSources:
         conda_channel: the URL below which conda's channels lie.
         indexes: all that an installation takes wheels from, best first.
         rates: what was measured, in bytes/s by host.
+        per_minute: the requests that operators allow, by host.
         reason: why these: a sentence for people.
     """
 
@@ -48,6 +49,7 @@ class PackageSources:
     conda_channel: str | None = None
     indexes: tuple[Index, ...] = ()
     rates: Mapping[str, float] = field(default_factory=dict)
+    per_minute: Mapping[str, int] = field(default_factory=dict)
     reason: str = ""
 
     @property
@@ -117,7 +119,8 @@ def sources(
         proxy,
         conda_channel,
         indexes=(*directories(pip), *(Index(found.mirror, found.url) for found in measured), *_further(pip)),
-        rates={urls.host(found.url): found.rate for found in measured if found.url and found.rate},
+        rates=rates(measured),
+        per_minute=requests_per_minute(measured),
         reason=indexes.reason,
     )
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from filelock import FileLock
 
 from bootstrap import choices
 from bootstrap.state import Home, writable
-from mirrors import catalogue, urls
+from mirrors import catalogue
 from mirrors.catalogue import Mirror
+from mirrors.choose import rates, requests_per_minute
 from mirrors.digest import sha256_of
 from mirrors.fetch import Artifact, Downloads
 from mirrors.http import HttpSettings
@@ -48,13 +49,13 @@ def bring(
     store, final = Store(home.store), directory(home, model)
     with FileLock(writable(home.cache) / ".models.lock"):  # an image build and an install may want the same
         _drop_damaged(store, model)
-        addresses, rates = _sources(model, home, store, http)
+        hubs = _hubs(model, home, store, http)
         staging = final.with_name(f".{final.name}")  # also what a killed run left
         shutil.rmtree(staging, ignore_errors=True)
         received: Counter[str] = Counter()
         try:
-            with Downloads(store, http, on_bytes, rates) as downloads:
-                under_way = {file: downloads.want(_artifact(model, file), addresses(file)) for file in model.files}
+            with Downloads(store, http, on_bytes, rates(hubs), requests_per_minute(hubs)) as downloads:
+                under_way = {file: downloads.want(*_offer(model, file, hubs)) for file in model.files}
                 for file, download in under_way.items():
                     fetched = download.result()
                     on_file(file.path)
@@ -76,21 +77,18 @@ def _drop_damaged(store: Store, model: ModelSpec) -> None:
             store.path(file.sha256).unlink()
 
 
-def _artifact(model: ModelSpec, file: ModelFile) -> Artifact:
-    return Artifact(f"{model.id}/{file.path}", file.size, file.sha256)
-
-
-def _sources(
-    model: ModelSpec, home: Home, store: Store, http: HttpSettings
-) -> tuple[Callable[[ModelFile], list[str]], Mapping[str, float]]:
-    """Where each of the model's files can be had, best first: in our own package or on the hubs; and their rates."""
+def _offer(model: ModelSpec, file: ModelFile, hubs: Sequence[Measurement]) -> tuple[Artifact, list[str]]:
+    """A file of the model, and where it can be had, best first: in our own package or on the hubs."""
+    artifact = Artifact(f"{model.id}/{file.path}", file.size, file.sha256)
     if model.bundled is not None:
-        bundled = model.bundled
-        return lambda file: [(bundled / file.path).as_uri()], {}
+        return artifact, [(model.bundled / file.path).as_uri()]
+    return artifact, [_address(found.mirror, model, file.path) for found in hubs]
+
+
+def _hubs(model: ModelSpec, home: Home, store: Store, http: HttpSettings) -> Sequence[Measurement]:
+    """The hubs to fetch from, best first; none where nothing is to be fetched."""
     missing = [file for file in model.files if not store.has(file.sha256)]
-    hubs = _best_hubs(model, missing, home, http) if missing else []
-    rates = {urls.host(found.url): found.rate for found in hubs if found.url and found.rate}
-    return lambda file: [_address(found.mirror, model, file.path) for found in hubs], rates
+    return _best_hubs(model, missing, home, http) if missing and model.bundled is None else ()
 
 
 def _best_hubs(model: ModelSpec, missing: Sequence[ModelFile], home: Home, http: HttpSettings) -> Sequence[Measurement]:

@@ -42,6 +42,11 @@ def at_hand(
     return resolve.at_hand(pins, tags, directories, _known(home), Store(home.store))
 
 
+def downloads(home: Home, sources: PackageSources, http: HttpSettings, on_bytes: Callable[[int], None]) -> Downloads:
+    """Who fetches from the chosen mirrors into the store."""
+    return Downloads(Store(home.store), http, on_bytes, sources.rates, sources.per_minute)
+
+
 def bring(
     home: Home,
     wheels: Sequence[Wheel],
@@ -54,9 +59,9 @@ def bring(
     Raises:
         MirrorError: a wheel could not be had, or the disk is full. What came in is kept for the next try.
     """
-    with Downloads(Store(home.store), http, on_bytes, sources.rates) as downloads:
+    with downloads(home, sources, http, on_bytes) as fetching:
         remote = (wheel for wheel in wheels if not resolve.is_local(wheel))
-        under_way = [downloads.want(wheel.artifact, wheel.urls) for wheel in remote]
+        under_way = [fetching.want(wheel.artifact, wheel.urls) for wheel in remote]
         return tuple(download.result() for download in under_way)
 
 

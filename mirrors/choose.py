@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from mirrors.catalogue import Mirror
 from mirrors.errors import NoMirror
 from mirrors.probing.measurement import Measurement
+from mirrors.urls import host
 
 AT_ONCE = 4  # sources of one file at a time
 _ALIKE = 1.10  # times the best one's time: no worse than that is as good, for tomorrow it may be the other way round
@@ -72,6 +73,17 @@ def together(sources: Sequence[Measurement], amount: int) -> float:
     rates = [rate for found in first if (rate := _rate(found))]
     set_up = _ROUND_TRIPS * max((found.latency or 0.0 for found in first), default=0.0)
     return set_up + (amount / sum(rates) if rates and len(rates) == len(first) else 0.0)
+
+
+def rates(sources: Sequence[Measurement]) -> dict[str, float]:
+    """What was measured, in bytes/s by the host that gave it."""
+    return {host(found.url): rate for found in sources if found.url and (rate := _rate(found))}
+
+
+def requests_per_minute(sources: Sequence[Measurement]) -> dict[str, int]:
+    """What the operators of mirrors allow, by the host that is asked."""
+    limits = ((found.url, found.mirror.requests_per_minute) for found in sources)
+    return {host(url): limit for url, limit in limits if url and limit}
 
 
 def _rate(found: Measurement) -> float | None:

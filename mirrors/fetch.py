@@ -49,6 +49,7 @@ class Downloads:
         http: HttpSettings,
         on_bytes: Callable[[int], None] | None = None,
         rates: Mapping[str, float] | None = None,
+        per_minute: Mapping[str, int] | None = None,
     ) -> None:
         """Begin with nothing to do.
 
@@ -58,9 +59,10 @@ class Downloads:
             on_bytes: told of every change in how many bytes are here, what an earlier run left included; the sum is the
                 files' size in the end. Negative when bytes were thrown away. Called by many threads, one at a time.
             rates: bytes/s that a mirror (host:port) was seen to give with all its connections.
+            per_minute: the requests that the operator of a mirror (host:port) allows.
         """
         self._store = store
-        self._schedule = Schedule(rates)
+        self._schedule = Schedule(rates, per_minute)
         self._crew = Crew(http, self._schedule)
         self._on_bytes = on_bytes or (lambda _count: None)
         self._telling = threading.Lock()

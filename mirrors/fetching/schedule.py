@@ -31,16 +31,18 @@ PROGRESS = 1 << 20  # so many new bytes make a broken connection worth a fresh s
 class Schedule:
     """All files that are being fetched, and all mirrors that they come from."""
 
-    def __init__(self, rates: Mapping[str, float] | None = None) -> None:
+    def __init__(self, rates: Mapping[str, float] | None = None, per_minute: Mapping[str, int] | None = None) -> None:
         self.jobs: list[Job] = []
         self.mirrors: dict[str, Mirror] = {}
         self._rates = rates or {}
+        self._per_minute = per_minute or {}
 
     def mirror(self, netloc: str) -> Mirror:
         """The mirror of that name."""
         if netloc not in self.mirrors:
             known = self._rates.get(netloc)
             fresh = Mirror(netloc, known / CONNECTIONS, proven=True) if known else Mirror(netloc)
+            fresh.per_minute = self._per_minute.get(netloc)
             self.mirrors[netloc] = fresh
         return self.mirrors[netloc]
 
@@ -73,6 +75,8 @@ class Schedule:
     def _length(self, job: Job, mirror: Mirror, now: float) -> int:
         """How many bytes one connection to a mirror shall bring at a time."""
         seconds = min(max(PIECE_SECONDS, ROUND_TRIPS * mirror.latency), MAX_PIECE_SECONDS)
+        if mirror.per_minute:  # so long that four connections never ask more often
+            seconds = max(seconds, 60 * CONNECTIONS / mirror.per_minute)
         largest = max(MAX_PIECE, mirror.rate / 8)
         all_rates = sum(source.mirror.rate * CONNECTIONS for source in job.team(now))
         share = job.free.total * mirror.rate / all_rates
@@ -223,5 +227,5 @@ def _taken(
     for source in team:
         while source.mirror.capacity(now) > 0 and (piece := take(job, source, now)):
             job.pieces.append(piece)
-            source.mirror.connections += 1
+            source.mirror.ask(now)
             yield piece

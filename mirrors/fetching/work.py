@@ -5,7 +5,7 @@ Data and estimates, no decisions, and no clock: `now` is passed in, in seconds o
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -42,6 +42,8 @@ class Mirror:
         visitors: connections lent to whoever compares bytes.
         dropped: why it is not asked for anything any more.
         credit: bytes that it gave to files that turned out right.
+        per_minute: the requests that its operator allows, where that is published.
+        asked: when it was asked in the last minute, if so.
     """
 
     netloc: str
@@ -54,6 +56,8 @@ class Mirror:
     rest_until: float = 0.0
     dropped: str | None = None
     credit: int = 0
+    per_minute: int | None = None
+    asked: deque[float] = field(default_factory=deque)
 
     def saw(self, count: int, seconds: float) -> None:
         """One connection brought so many bytes in so many seconds. The shorter that was, the less it says."""
@@ -62,9 +66,20 @@ class Mirror:
 
     def capacity(self, now: float) -> int:
         """How many more connections it may get."""
-        if now < self.rest_until or self.dropped is not None:
+        if now < self.rest_until or self.dropped is not None or not self._may_be_asked(now):
             return 0
         return (CONNECTIONS if self.proven and not self.faults else 1) - self.connections - self.visitors
+
+    def ask(self, now: float) -> None:
+        """One more connection asks it."""
+        self.connections += 1
+        if self.per_minute is not None:
+            self.asked.append(now)
+
+    def _may_be_asked(self, now: float) -> bool:
+        while self.asked and self.asked[0] <= now - 60:
+            self.asked.popleft()
+        return self.per_minute is None or len(self.asked) < self.per_minute
 
 
 @dataclass(eq=False)

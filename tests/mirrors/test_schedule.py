@@ -304,3 +304,13 @@ def test_a_mirror_that_dies_or_falls_silent_costs_at_most_five_seconds(seed: int
     wanted(schedule, size, *dice.sample(list(lines), 2))
     took, _ = simulate(schedule, lines)
     assert took <= 6 - when + 5  # simulated seconds
+
+
+def test_a_mirror_is_asked_no_more_often_than_its_operator_allows() -> None:
+    schedule = Schedule(rates={"a": 8e6}, per_minute={"a": 3})
+    job = wanted(schedule, 100 * MB, "a")
+    assert len(schedule.assign(0.0)) == 3
+    for piece in list(job.pieces):
+        schedule.finish(piece, None, 1.0)
+    assert schedule.assign(59.0) == []
+    assert len(schedule.assign(60.0)) == 3
