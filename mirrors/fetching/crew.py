@@ -175,20 +175,16 @@ class Crew:
 
     def _serve(self, inbox: _Inbox) -> None:
         """One connection: bring one piece after the other."""
-        try:
-            while (piece := inbox.get()) is not None:
-                fault = self._bring(piece)
-                with self.lock:
-                    wait = random.uniform(0.5, 1)  # noqa: S311
-                    self.schedule.finish(piece, fault, time.monotonic(), wait)
-                    del self._interrupts[piece]
-                    self._idle[piece.source.mirror.netloc].append(inbox)
-                    self._freed.notify_all()
-                    self._sinks[piece.job].moved()
-                    self.dispatch()
-        finally:
-            self._http.session().close()
-            self._http.forget_session()
+        while (piece := inbox.get()) is not None:
+            fault = self._bring(piece)
+            with self.lock:
+                wait = random.uniform(0.5, 1)  # noqa: S311
+                self.schedule.finish(piece, fault, time.monotonic(), wait)
+                del self._interrupts[piece]
+                self._idle[piece.source.mirror.netloc].append(inbox)
+                self._freed.notify_all()
+                self._sinks[piece.job].moved()
+                self.dispatch()
 
     def _bring(self, piece: Piece) -> SourceFault | None:
         """Bring one piece; what the source did wrong, if it did."""
