@@ -8,158 +8,23 @@ nothing of who asks.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import json
 import math
-import re
 import sys
-from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.shaped import File, Shape
+from benchmarks.farm import REGION, Answer, Bucket, Farm, Mirror
 
-_JSON = "application/vnd.pypi.simple.v1+json"
-_REGION = 1 << 16  # what a cache remembers at once
 _TICK = 0.04  # seconds of work in one write
 _CATCH_UP = 0.25  # seconds of being late that are made good
 _IDLE = 1.0  # seconds after which a connection starts slowly again
-_TAMPER_EVERY = 1 << 16
-_PORTAL = b"<html><body><a href='/login'>Log in to use this network</a></body></html>"
-
-
-@dataclass
-class _Answer:
-    status: str
-    type: str
-    body: bytes | memoryview = b""
-    headers: str = ""
-    name: str = ""  # the file that the body is of
-    start: int = 0
-
-
-class _Bucket:
-    """What is shared at a rate: says when the next bytes are through."""
-
-    def __init__(self, rate: float | None) -> None:
-        self.rate = rate or math.inf
-        self._free = 0.0
-
-    def through(self, count: int, begins: float) -> float:
-        self._free = max(self._free, begins) + count / self.rate
-        return self._free
-
-
-class _Mirror:
-    """One mirror: its pages, its files, its faults, and what was asked of it."""
-
-    def __init__(self, shape: Shape, farm: _Farm) -> None:
-        self.shape = shape
-        self.farm = farm
-        self.port = 0
-        self.pipe = _Bucket(shape.rate)
-        self.reset()
-
-    def reset(self) -> None:
-        self.requests = 0
-        self.file_bytes = 0
-        self.origin = _Bucket(self.shape.cold_rate)
-        self._warm: set[tuple[str, int]] = set()
-        self._here_at: dict[str, float] = dict.fromkeys(self.shape.hot, 0.0)
-
-    @property
-    def failed(self) -> bool:
-        """Whether it sent all that it will."""
-        return self.shape.fault in ("dies", "stalls") and self.file_bytes >= self.shape.after
-
-    def here_at(self, name: str, now: float) -> float:
-        """When a file that was not in the cache is."""
-        return self._here_at.setdefault(name, now + self.shape.cold_wait)
-
-    def cold(self, name: str, position: int) -> bool:
-        """Whether a place in a file was never read before."""
-        if self.shape.cold_rate is None or name in self.shape.hot or not name:
-            return False
-        return (name, position // _REGION) not in self._warm
-
-    def sent(self, name: str, count: int, end: int) -> None:
-        """Note that so many bytes of a file went out, up to a place in it."""
-        self.file_bytes += count
-        if end % _REGION == 0 or end == len(self.farm.contents[name]):
-            self._warm.add((name, (end - 1) // _REGION))
-
-    def answer(self, path: str, headers: Mapping[str, str]) -> _Answer:
-        fault = self.shape.fault
-        if fault == "portal":
-            return _Answer("200 OK", "text/html", _PORTAL)
-        if fault == "forbidden" and "uv/" in headers.get("user-agent", ""):
-            return _Answer("403 Forbidden", "text/plain", b"no\n")
-        kind, _, name = path.strip("/").partition("/")
-        if kind == "simple":
-            return self._page(name, _JSON in headers.get("accept", ""))
-        if kind != "files" or name not in self.farm.contents or fault == "stale":
-            return _Answer("404 Not Found", "text/plain", b"not here\n")
-        if fault == "redirect":
-            return _Answer("302 Found", "text/plain", headers=f"Location: {self._link(name)}\r\n")
-        return self._file(name, headers.get("range", ""))
-
-    def _file(self, name: str, wanted: str) -> _Answer:
-        content = self._content(name)
-        extent = re.fullmatch(r"bytes=(\d+)-(\d*)", wanted)
-        kind, accepts = "application/octet-stream", "Accept-Ranges: bytes\r\n"
-        if not extent:
-            return _Answer("200 OK", kind, content, accepts, name)
-        start, end = int(extent[1]), min(int(extent[2] or len(content)) + 1, len(content))
-        if start >= end:
-            return _Answer("416 Range Not Satisfiable", kind, b"", f"Content-Range: bytes */{len(content)}\r\n")
-        said = f"Content-Range: bytes {start}-{end - 1}/{len(content)}\r\n"
-        return _Answer("206 Partial Content", kind, content[start:end], accepts + said, name, start)
-
-    def _content(self, name: str) -> memoryview:
-        if self.shape.fault == "tamper":
-            return self.farm.tampered(name)
-        if self.shape.fault == "size":
-            return memoryview(bytes(self.farm.contents[name]) + b"more")
-        return self.farm.contents[name]
-
-    def _page(self, project: str, as_json: bool) -> _Answer:
-        files = [file for file in self.farm.files if file.project == project.strip("/")]
-        if not files:
-            return _Answer("404 Not Found", "text/plain", b"not here\n")
-        if as_json:
-            listed = [
-                {
-                    "filename": self._name(file),
-                    "url": self._link(self._name(file)),
-                    "hashes": {"sha256": self._sha256(file)},
-                }
-                for file in files
-            ]
-            page = {"meta": {"api-version": "1.1"}, "name": files[0].project, "versions": [], "files": listed}
-            return _Answer("200 OK", _JSON, json.dumps(page).encode())
-        links = [
-            f'<a href="{self._link(self._name(file))}#sha256={self._sha256(file)}">{self._name(file)}</a>'
-            for file in files
-        ]
-        return _Answer("200 OK", "text/html", f"<!DOCTYPE html><html><body>{''.join(links)}</body></html>".encode())
-
-    def _name(self, file: File) -> str:
-        return file.name.replace("-1.0-", "-0.9-") if self.shape.fault == "stale" else file.name
-
-    def _sha256(self, file: File) -> str:
-        return self.farm.sha256[file.name] if self.shape.fault != "stale" else hashlib.sha256(b"older").hexdigest()
-
-    def _link(self, name: str) -> str:
-        elsewhere = self.shape.fault in ("redirect", "links")
-        port = self.farm.mirrors[self.shape.target].port if elsewhere else self.port
-        return f"http://127.0.0.1:{port}/files/{name}"
 
 
 class _Connection:
     """One client's connection to one mirror."""
 
-    def __init__(self, mirror: _Mirror, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(self, mirror: Mirror, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._mirror = mirror
         self._shape = mirror.shape
         self._reader = reader
@@ -195,7 +60,7 @@ class _Connection:
         if method != "HEAD":
             await self._send(answer)
 
-    async def _send(self, answer: _Answer) -> None:
+    async def _send(self, answer: Answer) -> None:
         now = self._clock()
         if now - self._due > _IDLE:
             self._window = self._shape.window
@@ -204,7 +69,7 @@ class _Connection:
         while position < len(answer.body) and not self._writer.is_closing():
             place = answer.start + position
             cold = mirror.cold(answer.name, place)
-            count = min(self._bite(mirror.origin if cold else mirror.pipe), _REGION - place % _REGION)
+            count = min(self._bite(mirror.origin if cold else mirror.pipe), REGION - place % REGION)
             block = answer.body[position : position + count]
             await self._until(self._through(len(block), cold))
             await self._fail_if_due()
@@ -219,7 +84,7 @@ class _Connection:
         capped = self._shape.connection_rate or math.inf
         return min(capped, self._window / self._shape.rtt) if self._shape.rtt else capped
 
-    def _bite(self, shared: _Bucket) -> int:
+    def _bite(self, shared: Bucket) -> int:
         """How much to write at once: little enough that the others get their turn."""
         pace = min(self._pace(), shared.rate, self._mirror.farm.link.rate)
         return int(min(max(pace * _TICK, 1024.0), 1 << 17))
@@ -252,50 +117,23 @@ class _Connection:
         raise ConnectionAbortedError
 
 
-class _Farm:
-    """All mirrors, and the files that they share."""
+async def _start(farm: Farm) -> dict[str, Any]:
+    """Listen for all mirrors; what the other side needs to know."""
+    for mirror in farm.mirrors:
+        server = await asyncio.start_server(_accept(mirror), "127.0.0.1", 0, backlog=256)
+        mirror.port = server.sockets[0].getsockname()[1]
+    return {"ports": [mirror.port for mirror in farm.mirrors], "sha256": farm.sha256}
 
-    def __init__(self, config: Mapping[str, Any]) -> None:
-        self.files = [File(**file) for file in config["files"]]
-        self.contents = {file.name: memoryview(file.content()) for file in self.files}
-        self.sha256 = {name: hashlib.sha256(content).hexdigest() for name, content in self.contents.items()}
-        self.link = _Bucket(config["link"])
-        self.lag = 0.0
-        self.mirrors = [_Mirror(Shape(**shape), self) for shape in config["shapes"]]
-        self._tampered: dict[str, memoryview] = {}
 
-    def tampered(self, name: str) -> memoryview:
-        """Other bytes than the file's, of the right length and with the right beginning."""
-        if name not in self._tampered:
-            content = bytearray(self.contents[name])
-            for position in (*range(_TAMPER_EVERY - 1, len(content), _TAMPER_EVERY), len(content) - 1):
-                content[position] ^= 1
-            self._tampered[name] = memoryview(bytes(content))
-        return self._tampered[name]
-
-    async def start(self) -> dict[str, Any]:
-        for mirror in self.mirrors:
-            server = await asyncio.start_server(self._accept(mirror), "127.0.0.1", 0, backlog=256)
-            mirror.port = server.sockets[0].getsockname()[1]
-        return {"ports": [mirror.port for mirror in self.mirrors], "sha256": self.sha256}
-
-    def command(self, line: str) -> dict[str, Any]:
-        if line == "reset":
-            self.lag = 0.0
-            for mirror in self.mirrors:
-                mirror.reset()
-        return {"counts": [(mirror.requests, mirror.file_bytes) for mirror in self.mirrors], "lag": self.lag}
-
-    @staticmethod
-    def _accept(mirror: _Mirror) -> Any:
-        return lambda reader, writer: _Connection(mirror, reader, writer).run()
+def _accept(mirror: Mirror) -> Any:
+    return lambda reader, writer: _Connection(mirror, reader, writer).run()
 
 
 async def _main() -> None:
     commands = asyncio.StreamReader(limit=1 << 24)
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(commands), sys.stdin)
-    farm = _Farm(json.loads(await commands.readline()))
-    print(json.dumps(await farm.start()), flush=True)
+    farm = Farm(json.loads(await commands.readline()))
+    print(json.dumps(await _start(farm)), flush=True)
     while line := await commands.readline():
         print(json.dumps(farm.command(line.decode().strip())), flush=True)
 

@@ -9,8 +9,8 @@ from collections.abc import Callable
 
 import pytest
 
+from benchmarks.farm import Bucket
 from benchmarks.shaped import Count, Fault, File, Shape, ShapedMirrors
-from benchmarks.shaping import _Bucket
 
 WHEEL = File("demo-1.0-py3-none-any.whl", 300_000, seed=7)
 OTHER = File("other-1.0-py3-none-any.whl", 70_000)
@@ -115,6 +115,6 @@ def test_a_mirror_fails_after_so_many_bytes_until_it_is_reset(fault: Fault, erro
 
 
 def test_what_is_shared_at_a_rate_is_through_one_after_the_other() -> None:
-    bucket = _Bucket(100.0)
+    bucket = Bucket(100.0)
     assert [bucket.through(50, 1.0), bucket.through(50, 1.2), bucket.through(10, 9.0)] == [1.5, 2.0, 9.1]
-    assert _Bucket(None).through(1 << 30, 1.0) == 1.0
+    assert Bucket(None).through(1 << 30, 1.0) == 1.0
