@@ -38,6 +38,7 @@ _FINALISTS = choose.AT_ONCE
 _SMALLEST_PART = 16 * 1024
 _GRACE = 0.5  # seconds after the first good one that the others have in any case
 _PATIENCE = 0.05  # of the predicted time: what waiting may cost
+_HOPE = 0.2  # the same while one that lists the file has sent nothing yet: a cache may be fetching it, and be fast then
 _LAST_MOMENT = 0.2  # seconds before the deadline at which nothing more is asked
 _LAST_BLOCKS = 0.5  # seconds at most for what is on its way when all is over
 _QUIET = 0.05  # seconds without any of it: the rest is not worth waiting for
@@ -155,7 +156,8 @@ class _Race:
             return float("inf")
         self._first_good = self._first_good or time.monotonic()
         sources = sorted((one.measurement(None, "") for one in good), key=lambda it: choose.predicted(it, self._amount))
-        patience = _PATIENCE * choose.together(sources, self._amount)
+        hopeful = any(one.is_silent for one in self._contenders.values())
+        patience = (_HOPE if hopeful else _PATIENCE) * choose.together(sources, self._amount)
         return max(self._first_good + _GRACE, began + patience)
 
     def _outs(self) -> dict[str, str | None]:

@@ -96,6 +96,11 @@ class Contender(Reader):
         """Whether it can be used, as far as is known."""
         return self.out is None and (self.told or self.first.total > 0)
 
+    @property
+    def is_silent(self) -> bool:
+        """Whether it lists the wanted file and has not begun to send it."""
+        return self.out is None and self.file is not None and not self.told and not self.first.total
+
     def measurement(self, out: str | None, late: str) -> Measurement:
         """What is known now.
 
