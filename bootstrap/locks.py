@@ -10,11 +10,12 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import requests
 import uv
-from pypi_simple import PyPISimple
+from pypi_simple import PYPI_SIMPLE_ENDPOINT, PyPISimple
 
 from bootstrap import generations, pip_settings, spawn, torch_builds
 from bootstrap.errors import SetupError
@@ -23,6 +24,7 @@ from mirrors import lock
 
 _CUDA_ONLY = re.compile(r"(nvidia-|cuda-|triton\b)")
 _PIN = re.compile(r"torch==([^ \\+]+)")
+_HASH = re.compile(r"--hash=sha256:[0-9a-f]{64}")
 _CPU_INDEX = "https://download.pytorch.org/whl/cpu/"
 _CPU_WHEEL = re.compile(r"torch-[^-]+-cp3(11|12|13)-cp3\1-manylinux_[0-9_]+_x86_64\.whl")
 _PYTHON = "3.11"  # the oldest that diffusers runs on
@@ -32,7 +34,8 @@ def main() -> None:
     """Write both locks, and say what could not be refreshed."""
     cu130, cpu = (generations.lock_of(torch_builds.find(build)) for build in ("cu130", "cpu"))
     _compile(cu130.parent.parent / "requirements.in", cu130)
-    text = cu130.read_text(encoding="utf-8")
+    text = _named(cu130.read_text(encoding="utf-8"))
+    cu130.write_text(text, encoding="utf-8")
     version = _PIN.search(text)
     if version is None:
         raise SetupError("the new lock has no torch")
@@ -58,6 +61,27 @@ def _compile(requirements: Path, lock: Path) -> None:
     done = spawn.run(command, env=env)
     if done.code != 0:
         raise SetupError(f"uv could not resolve {requirements.name}: {done.output}")
+
+
+def _named(text: str) -> str:
+    """The lock with the name of every wheel before its entry, so that no index is believed what a hash is of."""
+    settings = pip_settings.read()
+    session = requests.Session()
+    session.verify = str(bundle) if (bundle := ca_bundle(settings)) else True
+    index = PyPISimple(settings.index_url or PYPI_SIMPLE_ENDPOINT, session=session)
+    with ThreadPoolExecutor(4) as pool:
+        return "\n".join(pool.map(lambda block: _with_names(block, index), _blocks(text))) + "\n"
+
+
+def _with_names(block: str, index: PyPISimple) -> str:
+    hashes = {found.removeprefix("--hash=sha256:") for found in _HASH.findall(block)}
+    files = index.get_project_page(block.partition("==")[0], timeout=30).packages
+    names = {file.filename: file.digests["sha256"] for file in files if file.filename.endswith(".whl")}
+    return _comments({name: sha256 for name, sha256 in names.items() if sha256 in hashes}) + block
+
+
+def _comments(wheels: Mapping[str, str]) -> str:
+    return "".join(f"# {name} sha256:{sha256}\n" for name, sha256 in sorted(wheels.items()))
 
 
 def _published(version: str) -> dict[str, str]:
@@ -92,15 +116,25 @@ def _without_cuda(text: str, version: str, wheels: Mapping[str, str]) -> str:
     """The lock without CUDA. The names of torch's wheels go in, since some mirrors list names only."""
     torch = [f"torch=={version}+cpu ; sys_platform == 'linux' and platform_machine == 'x86_64'"]
     torch += [f"    --hash=sha256:{sha256}" for sha256 in sorted(wheels.values())]
-    names = "".join(f"# {name} sha256:{sha256}\n" for name, sha256 in sorted(wheels.items()))
-    cpu = names + " \\\n".join(torch)
-    blocks = (cpu if block.startswith("torch==") else block for block in _blocks(text))
-    return "\n".join(block for block in blocks if not _CUDA_ONLY.match(block)) + "\n"
+    cpu = _comments(wheels) + " \\\n".join(torch)
+    kept = (block for block in _blocks(text) if not _CUDA_ONLY.match(_entry(block)))
+    return "\n".join(cpu if _entry(block).startswith("torch==") else block for block in kept) + "\n"
+
+
+def _entry(block: str) -> str:
+    """A block from its requirement on."""
+    return re.sub(r"\A(#.*\n)*", "", block)
 
 
 def _blocks(text: str) -> list[str]:
-    """A lock's entries: each begins at the start of a line."""
-    return re.split(r"\n(?=[a-z0-9])", text.strip())
+    """A lock's entries, each with the comments before it."""
+    blocks, lines = [], []
+    for line in text.strip().splitlines():
+        lines.append(line)
+        if not line.startswith("#") and not line.endswith("\\"):
+            blocks.append("\n".join(lines))
+            lines = []
+    return blocks
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 A user's own mirrors come from a YAML file. Its rows add to the built-in ones, or replace one of the same kind and id:
 
     mirrors:
-      - id: corp
+      - id: corp             # any word but "auto"
         kind: pypi
         url: https://index.corp.example/simple
         name: our own        # optional, like region, layout, upstream, notes,
@@ -15,6 +15,7 @@ Knows nothing of where that file lies, or of whether a mirror is any good.
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -25,7 +26,7 @@ import yaml
 
 from mirrors.errors import BadMirror, UnknownMirror
 from mirrors.rows import ROWS, Kind, Layout, Mirror
-from mirrors.urls import is_loopback, shown
+from mirrors.urls import is_loopback, redact, shown
 
 __all__ = ["KINDS", "Kind", "Mirror", "adhoc", "channel_base", "find", "hub_file", "mirrors", "with_variant"]
 
@@ -70,12 +71,14 @@ def find(id_or_url: str, kind: Kind = "pypi", own: Path | None = None) -> Mirror
     if "://" in id_or_url:
         url = id_or_url.rstrip("/")
         _check_url(url)
-        return next((row for row in known if row.url == url), None) or adhoc(url, urlsplit(url).hostname or url, kind)
+        return next((row for row in known if row.url == url), None) or adhoc(url, shown(url).partition("://")[2], kind)
     wanted = id_or_url.strip().lower()
     found = next((row for row in known if row.id == wanted), None)
     if found is None:
         ids = ", ".join(row.id for row in known)
-        raise UnknownMirror(f"there is no {kind} mirror called {id_or_url!r}", f"known: {ids}; or give a URL")
+        raise UnknownMirror(
+            f"there is no {kind} mirror called {redact(id_or_url)!r}", f"known: {ids}; or give a URL, with its https://"
+        )
     return found
 
 
@@ -129,11 +132,16 @@ def _read(own: Path) -> tuple[Mirror, ...]:
         line = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
         where = f", line {line.line + 1}" if line else ""
         raise BadMirror(f"{own}{where} is not YAML: {getattr(error, 'problem', error)}", "mend the line") from error
+    hint = "write `mirrors:` and then one `- id: …` a mirror"
+    if isinstance(content, dict):
+        unknown = next((key for key in content if key not in ("mirrors", _LINE)), None)
+        if unknown is not None:
+            raise BadMirror(f"{own}: {unknown!r} means nothing here: the only key is `mirrors`", hint)
     rows = content.get("mirrors") if isinstance(content, dict) else content
     if rows is None:
         return ()
     if not isinstance(rows, list):
-        raise BadMirror(f"{own}: `mirrors` must be a list of rows", "write `mirrors:` and then one `- id: …` a mirror")
+        raise BadMirror(f"{own}: `mirrors` must be a list of rows", hint)
     return tuple(_row(row, own) for row in rows)
 
 
@@ -186,7 +194,10 @@ def _not_of_its_type(key: str, value: object) -> str | None:
         return None if isinstance(value, int) and value > 0 and value is not True else "a number above 0"
     if key == "upstream":
         return None if isinstance(value, bool) else "true or false"
-    return None if isinstance(value, str) else "text (put it in quotes)"
+    if not isinstance(value, str):
+        return "text (put it in quotes)"
+    unfit = key == "id" and (value.lower() == "auto" or re.search(r"[\s/]", value))
+    return "one word without slashes, and another one than auto" if unfit else None
 
 
 def _check_url(url: str) -> None:

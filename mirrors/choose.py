@@ -15,6 +15,7 @@ AT_ONCE = 4  # sources of one file at a time
 _ALIKE = 1.10  # times the best one's time: no worse than that is as good, for tomorrow it may be the other way round
 _ROUND_TRIPS = 3  # until a new connection brings bytes: TCP, TLS, and the request
 _DICE = random.SystemRandom()
+_HINT = "`i2v-setup mirrors test` says what each can do; check the network, the proxy and the certificate that are set"
 
 
 @dataclass(frozen=True)
@@ -47,15 +48,24 @@ def choose(measurements: Sequence[Measurement], amount: int, dice: random.Random
     """
     good = sorted((found for found in measurements if found.verdict == "good"), key=lambda it: predicted(it, amount))
     if not good:
-        reasons = "; ".join(f"{found.mirror.name} {found.reason}" for found in measurements)
-        raise NoMirror(
-            f"no mirror is usable: {reasons or 'there is no candidate'}",
-            "check the network and the proxy settings, or name an index of your own by its URL",
-        )
+        raise NoMirror(f"no mirror is usable: {_reasons(measurements) or 'there is no candidate'}", _HINT)
     best = _one_of_the_best(good, amount, dice)
     sources = (best, *(found for found in good if found is not best))
     missing = max(0, amount - sum(found.kept for found in measurements))
     return Choice(best.mirror, _reason(sources, amount), tuple(measurements), sources, together(sources, missing))
+
+
+def _reasons(measurements: Sequence[Measurement]) -> str:
+    """Why each one is out; what holds for several is said once."""
+    names: dict[str, list[str]] = {}
+    for found in measurements:
+        names.setdefault(found.reason, []).append(found.mirror.name)
+    return "; ".join(f"{_all(who)} {reason}" for reason, who in names.items())
+
+
+def _all(names: Sequence[str]) -> str:
+    few = ", ".join(names[:3])
+    return f"{few} and {len(names) - 3} more: each" if len(names) > 3 else f"{few}: each" if len(names) > 1 else few
 
 
 def predicted(found: Measurement, amount: int) -> float:

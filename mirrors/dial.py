@@ -26,6 +26,8 @@ from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, PoolManager, ProxyM
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import ConnectTimeoutError, LocationParseError, NameResolutionError, NewConnectionError
 
+from mirrors import line
+
 NEXT_AFTER = 0.25  # seconds; RFC 8305, section 5: the recommended Connection Attempt Delay
 _HOSTS, _IDLE = 64, 32  # pools, and idle connections in each, that are kept
 _UNDER_WAY = (0, errno.EINPROGRESS, errno.EWOULDBLOCK)
@@ -196,7 +198,14 @@ class _Dialling(HTTPConnection):
         except OSError as error:
             raise NewConnectionError(self, f"no connection to {self.host}: {error}") from error
         sys.audit("http.client.connect", self, self.host, self.port)
+        line.hold(connection)
         return connection
+
+    def putrequest(self, *args: Any, **kwargs: Any) -> None:
+        """As urllib3 does; a kept connection belongs to this request from now on."""
+        if self.sock is not None:
+            line.hold(self.sock)
+        super().putrequest(*args, **kwargs)
 
 
 class _DiallingTls(_Dialling, HTTPSConnection):
@@ -206,8 +215,12 @@ class _DiallingTls(_Dialling, HTTPSConnection):
 class _Pool(HTTPConnectionPool):
     ConnectionCls = _Dialling
 
+    def _put_conn(self, conn: Any) -> None:
+        line.let_go()  # first: the next request may take it at once
+        super()._put_conn(conn)
 
-class _TlsPool(HTTPSConnectionPool):
+
+class _TlsPool(_Pool, HTTPSConnectionPool):
     ConnectionCls = _DiallingTls
 
 

@@ -25,7 +25,8 @@ from mirrors.fetching.crew import Crew
 from mirrors.fetching.download import Download
 from mirrors.fetching.keeper import Keeper
 from mirrors.fetching.schedule import Schedule
-from mirrors.fetching.work import CONNECTIONS, Job, Source
+from mirrors.fetching.transfer import refusal
+from mirrors.fetching.work import CONNECTIONS, Job, Rank, Source
 from mirrors.http import HttpSettings
 from mirrors.interrupt import Interrupted
 from mirrors.store import Store
@@ -100,16 +101,21 @@ class Downloads:
         Args:
             artifact: which file.
             urls: https, file, or http on this machine; best first. The first few that work are used at the same time.
+                Others are not asked; the reason stands in the error if all fail.
         """
         with self._crew.lock:
             download = self._wanted.get(artifact.sha256)
             if download is None:
-                sources = [Source(url, self._schedule.mirror(host(url) or "local")) for url in urls]
-                download = Download(artifact, Job(artifact.size, sources), self._crew.lock)
+                download = Download(artifact, Job(artifact.size, [*map(self._source, urls)]), self._crew.lock)
                 self._wanted[artifact.sha256] = download
                 self._waiting[Keeper(download, self._crew, self._store, self._tell)] = 0.0
                 self._admit()
             return download
+
+    def _source(self, url: str) -> Source:
+        if reason := refusal(url):
+            return Source(url, self._schedule.mirror("nobody"), rank=Rank.OUT, reasons=[reason])
+        return Source(url, self._schedule.mirror(host(url) or "local"))
 
     def _admit(self) -> None:
         """Open what somebody reads, and the largest others, as many as may be open. The lock is held."""

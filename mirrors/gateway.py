@@ -259,7 +259,7 @@ def _extent(wanted: str, size: int) -> tuple[int, int, HTTPStatus]:
 
     Several ranges, or what is none, get the whole file, as the standard allows.
     """
-    match = re.fullmatch(r"bytes=(\d*)-(\d*)", wanted, re.ASCII)
+    match = re.fullmatch(r"bytes=(\d{0,18})-(\d{0,18})", wanted, re.ASCII)
     if match is None or not any(match.groups()):
         return 0, size, HTTPStatus.OK
     if not match[1]:

@@ -26,11 +26,14 @@ from urllib3.exceptions import HTTPError as Urllib3Error
 from urllib3.exceptions import IncompleteRead, NameResolutionError, ReadTimeoutError
 
 from mirrors import dial
+from mirrors.credentials import Credentials
 from mirrors.errors import MirrorError, Unreachable
 from mirrors.interrupt import Interrupt, Interrupted
+from mirrors.line import Line
 from mirrors.urls import is_loopback, redact, shown
 
 MAX_REDIRECTS = 5
+_SMALL = 1 << 14  # bytes; the body of a redirect that is read to its end, so that the connection can be used again
 CA_VARIABLES = ("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "CURL_CA_BUNDLE")
 
 
@@ -87,6 +90,7 @@ class HttpSettings:
         requests' own timeouts are for one read, so a server that drips its headers, or a name server that
         never answers, would pass them. Here the whole way to the headers is bounded: by `within` seconds, else by
         `response_timeout`. The thread that this takes costs 0.3 ms. Another thread can end the wait by `interrupt`.
+        A request that is given up ends: its connection is shut down, and with that its thread.
 
         Raises:
             Unreachable: no answer, or one that must not be followed.
@@ -95,19 +99,25 @@ class HttpSettings:
         limit = self.response_timeout if within is None else within
         session = self.session()
         timeouts = (min(self.connect_timeout, limit), min(self.read_timeout, limit))
-        outcome = _Outcome()
+        outcome, line = _Outcome(), Line()
 
         def ask() -> None:
+            line.follow()
             try:
                 outcome.put(session.get(url, headers=dict(headers), timeout=timeouts, stream=True))
             except Exception as error:  # noqa: BLE001  # raised again below, in the thread that asked
                 outcome.put(error)
 
-        threading.Thread(target=ask, name="i2v-http", daemon=True).start()
-        with (interrupt or Interrupt()).ends(lambda: outcome.put(Interrupted())):
-            answer = outcome.get(limit)
-        if answer is None or isinstance(answer, Interrupted):
-            self.forget_session()
+        answer = None
+        try:
+            with (interrupt or Interrupt()).ends(lambda: outcome.put(Interrupted())):
+                threading.Thread(target=ask, name="i2v-http", daemon=True).start()
+                answer = outcome.get(limit)
+        finally:
+            if answer is None or isinstance(answer, Interrupted):
+                self.forget_session()
+                line.hang_up()
+            line.let_go()
         if answer is None:
             raise Unreachable(shown(url), f"does not answer within {limit:.3g} s", "later")
         if isinstance(answer, MirrorError):
@@ -138,8 +148,10 @@ class _Outcome:
 
     def get(self, limit: float) -> requests.Response | Exception | None:
         with self._given:
-            self._given.wait_for(lambda: self._value is not None, limit)
-            self._over = True
+            try:
+                self._given.wait_for(lambda: self._value is not None, limit)
+            finally:
+                self._over = True
             return self._value
 
 
@@ -162,9 +174,8 @@ def unreachable(url: str, error: BaseException) -> Unreachable:
     """What went wrong with a request, in words, without what may be secret."""
     causes = list(_causes(error))
     for kinds, reason, retry in _REASONS:
-        cause = next((cause for cause in causes if isinstance(cause, kinds)), None)
-        if cause is not None:
-            return Unreachable(shown(url), reason.format(cause=redact(_words(cause))), retry)
+        if any(isinstance(cause, kinds) for cause in causes):
+            return Unreachable(shown(url), reason.format(cause=redact(_words(causes[-1]))), retry)
     return Unreachable(shown(url), f"cannot be reached: {redact(_words(causes[-1]))}", "now")
 
 
@@ -187,6 +198,7 @@ class _Session(requests.Session):
         self.max_redirects = MAX_REDIRECTS
         self.verify = _ca_bundle(settings)
         self.headers.update({"User-Agent": settings.user_agent, "Accept-Encoding": "identity"})
+        self.auth = Credentials()
         self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         self._given_proxies = settings.proxies
         for scheme in ("https://", "http://"):
@@ -213,8 +225,17 @@ class _Session(requests.Session):
         bypassed = requests.utils.should_bypass_proxies(url, no_proxy=None)
         return {} if bypassed else dict(self._given_proxies or {})
 
+    def rebuild_auth(self, prepared_request: Any, response: requests.Response) -> None:
+        """After a redirect to another host, credentials stay behind; those that are for the new one may be added."""
+        if self.should_strip_auth(response.request.url, prepared_request.url):  # type: ignore[no-untyped-call]
+            prepared_request.headers.pop("Authorization", None)
+        prepared_request.prepare_auth(self.auth)
+
     def get_redirect_target(self, resp: requests.Response) -> str | None:
-        """Where the answer sends us, unless that would leave https, or this machine for plain http."""
+        """Where the answer sends us, unless that would leave https, or this machine for plain http.
+
+        requests would read the answer's body whole and decoded, whatever its size: it finds none any more.
+        """
         target = super().get_redirect_target(resp)
         if target is None:
             return None
@@ -223,7 +244,19 @@ class _Session(requests.Session):
         if not absolute.lower().startswith("https:") and not both_local:
             resp.close()
             raise Unreachable(shown(resp.url), f"redirects to {shown(absolute)}, which is not https")
+        _finish(resp)
         return target
+
+
+def _finish(redirect: requests.Response) -> None:
+    """Have done with the body: read what little there is, or hang up."""
+    length = redirect.raw.length_remaining
+    try:
+        if length is not None and length <= _SMALL:
+            redirect.raw.read(_SMALL, decode_content=False)
+    except (Urllib3Error, OSError, ValueError):
+        pass  # it broke off: nothing is lost
+    redirect.raw.close()
 
 
 def _ca_bundle(settings: HttpSettings) -> str | bool:

@@ -1,7 +1,8 @@
 """Reading package indexes: the page of a project, and the files that it lists.
 
 PEP 503 and PEP 691 pages, and the flat pages of links that pip calls find-links. What a mirror lists is what it says,
-not what is true. Knows nothing of which file is wanted, or of whether a mirror is any good.
+not what is true; links that must not be followed and names that no package has are left out. Knows nothing of which
+file is wanted, or of whether a mirror is any good.
 """
 
 from __future__ import annotations
@@ -10,10 +11,11 @@ import html
 import json
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
-from typing import Protocol
+from itertools import islice
+from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urljoin
 
 import requests
@@ -22,10 +24,22 @@ from packaging.utils import canonicalize_name
 from mirrors.catalogue import Mirror
 from mirrors.errors import MirrorError
 from mirrors.http import body, retry_after
-from mirrors.urls import shown
+from mirrors.urls import may_link, shown, with_credentials
+
+if TYPE_CHECKING:
+    from pypi_simple import DistributionPackage
 
 PAGE_BYTES = 16 << 20  # no index page of a project is larger
+# Parsers take many times the room of what they parse, and a second or more for a MiB of links, so of a page only so
+# much is looked at, and of that only so much is parsed. What one wants of the largest projects is far below that.
+_FILES_LOOKED_AT = 1 << 17
+_FILES_PARSED = 1 << 13
+_CHARACTERS_PARSED = 1 << 20  # of HTML
+_JSON_VALUES = 1 << 20
+_TAGS = 4  # "<" in one link: its own, and some that an attribute should have escaped
 _SUFFIXES = (".whl", ".tar.gz", ".zip")
+_LARGEST = 1 << 50  # bytes
+_NAME = re.compile(r"[A-Za-z0-9_.+!-]{1,200}")
 
 
 class NotAnIndex(MirrorError):
@@ -40,6 +54,10 @@ class NotAnIndex(MirrorError):
         self.reason = reason
 
 
+class NotHttps(NotAnIndex):
+    """An index that has the files, and links to all of them in a way that must not be followed."""
+
+
 class Getter(Protocol):
     """Who asks: `mirrors.http.HttpSettings`, or something around it."""
 
@@ -49,7 +67,10 @@ class Getter(Protocol):
 
 @dataclass(frozen=True)
 class Page:
-    """An index page as it came: its own address (after redirects, so relative links work), and its Content-Type."""
+    """An index page as it came: its own address (after redirects, so relative links work), and its Content-Type.
+
+    The address carries the credentials that it was asked for with, as long as that is the same host.
+    """
 
     content: bytes = field(repr=False)
     url: str = field(repr=False)
@@ -101,11 +122,11 @@ def get_page(mirror: Mirror, project: str, http: Getter, within: float) -> Page:
                 raise NotAnIndex(url, "sends an index page without end")
             if time.monotonic() > end:
                 raise NotAnIndex(url, "is too slow to send its index page in time")
-        return Page(bytes(page), response.url, response.headers.get("Content-Type", "text/html"))
+        return Page(bytes(page), with_credentials(response.url, url), response.headers.get("Content-Type", "text/html"))
 
 
 def files(page: Page, project: str, relevant: Callable[[str], bool] | None = None) -> list[Listed]:
-    """The files that an index page lists.
+    """The files that an index page lists. A link to the page's own host gets the credentials of the page's address.
 
     Args:
         page: the page.
@@ -115,26 +136,19 @@ def files(page: Page, project: str, relevant: Callable[[str], bool] | None = Non
 
     Raises:
         NotAnIndex: the page is no index.
+        NotHttps: it links to all of these files by something else than https.
     """
-    from pypi_simple import ProjectPage
-
     try:
-        if "json" in page.type:
-            data = json.loads(page.content)
-            data["files"] = [file for file in data["files"] if relevant is None or relevant(file["filename"])]
-            packages = ProjectPage.from_json_data(data, page.url).packages
-        else:
-            text = page.content.decode("utf-8", "replace")
-            links = "".join(_links(text, page.type, relevant))
-            packages = ProjectPage.from_html(project, links, base_url=_base(text, page.url)).packages
-        return [
-            Listed(file.filename, file.url, file.digests.get("sha256", "").lower() or None, file.size)
-            for file in packages
-        ]
+        parse = _parsed_json if "json" in page.type else _parsed_html
+        named = [file for file in parse(page, project, relevant) if _NAME.fullmatch(file.filename)]
+        listed = [_listed(file, page.url) for file in named if may_link(page.url, file.url)]
     except Exception as error:  # whatever a hostile page makes a parser do is the mirror's fault
         raise NotAnIndex(
             page.url, "serves a web page instead of an index; is there a login page in between?"
         ) from error
+    if named and not listed:
+        raise NotHttps(page.url, f"lists {project} at an address that is not https")
+    return listed
 
 
 def refusal(response: requests.Response) -> str:
@@ -147,23 +161,54 @@ def refusal(response: requests.Response) -> str:
     return f"answers HTTP {response.status_code} {response.reason or ''}".rstrip()
 
 
+def _listed(file: DistributionPackage, page: str) -> Listed:
+    sha256 = file.digests.get("sha256", "").lower() or None
+    size = file.size if file.size and 0 < file.size < _LARGEST else None
+    return Listed(file.filename, with_credentials(file.url, page), sha256, size)
+
+
+def _parsed_json(page: Page, project: str, relevant: Callable[[str], bool] | None) -> list[DistributionPackage]:
+    from pypi_simple import ProjectPage
+
+    if sum(map(page.content.count, (b",", b"[", b"{"))) > _JSON_VALUES:
+        raise ValueError(f"more than the page of {project} can need")
+    data = json.loads(page.content)
+    looked_at = islice(data["files"], _FILES_LOOKED_AT)
+    chosen = (file for file in looked_at if relevant is None or relevant(file["filename"]))
+    data["files"] = list(islice(chosen, _FILES_PARSED))
+    return ProjectPage.from_json_data(data, page.url).packages
+
+
+def _parsed_html(page: Page, project: str, relevant: Callable[[str], bool] | None) -> list[DistributionPackage]:
+    from pypi_simple import ProjectPage
+
+    text = page.content.decode("utf-8", "replace")
+    links = "".join(_links(text, page.type, relevant))
+    return ProjectPage.from_html(project, links, base_url=_base(text, page.url)).packages
+
+
 def _links(text: str, type_: str, relevant: Callable[[str], bool] | None) -> list[str]:
-    """The links of an HTML index to the relevant files."""
-    anchors = _anchors(text) if "html" in type_ else {}
-    if not any(name.endswith(_SUFFIXES) for name in anchors) and "pypi:repository-version" not in text:
+    """The links of an HTML index to the relevant files, as many as are worth parsing."""
+    is_index, room = "pypi:repository-version" in text, _CHARACTERS_PARSED
+    links: dict[str, str] = {}
+    for name, anchor in islice(_anchors(text) if "html" in type_ else (), _FILES_LOOKED_AT):
+        is_index = is_index or name.endswith(_SUFFIXES)
+        if len(anchor) <= room and len(links) < _FILES_PARSED and (relevant is None or relevant(name)):
+            links[name] = anchor
+            room -= len(anchor)
+    if not is_index:
         raise ValueError("neither a link to a package nor the mark of an index")
-    return [anchor for name, anchor in anchors.items() if relevant is None or relevant(name)]
+    return list(links.values())
 
 
-def _anchors(text: str) -> dict[str, str]:
-    """The links of an HTML page by their text, in time linear in its length, whatever it holds."""
-    found = {}
-    for piece in re.split("</a>", text, flags=re.IGNORECASE)[:-1]:
-        name = html.unescape(piece[piece.rfind(">") + 1 :]).strip()
+def _anchors(text: str) -> Iterator[tuple[str, str]]:
+    """The links of an HTML page with their texts, in time linear in its length, whatever it holds."""
+    begin = 0
+    for end in re.finditer("</a>", text, flags=re.IGNORECASE):
+        piece, begin = text[begin : end.start()], end.end()
         start = max(piece.rfind("<a "), piece.rfind("<A "))
-        if start >= 0:
-            found[name] = piece[start:] + "</a>"
-    return found
+        if start >= 0 and piece.count("<", start) <= _TAGS:
+            yield html.unescape(piece[piece.rfind(">") + 1 :]).strip(), piece[start:] + "</a>"
 
 
 def _base(text: str, url: str) -> str:

@@ -123,8 +123,10 @@ class _Race:
 
     def _start(self, work: Callable[[], None]) -> None:
         def run() -> None:
-            work()
-            self._finished.put(None)
+            try:
+                work()
+            finally:
+                self._finished.put(None)
 
         self._running += 1
         threading.Thread(target=run, name="i2v-probe", daemon=True).start()  # one that hangs is left behind

@@ -7,13 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from typing import Any
-from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
 import tomlkit
 from pypi_simple import PYPI_SIMPLE_ENDPOINT
 
-from mirrors.resolve import Wheel, is_local
+from mirrors.resolve import Wheel
 
 
 def text(wheels: Iterable[Wheel], url: Callable[[str], str]) -> str:
@@ -29,8 +27,8 @@ def text(wheels: Iterable[Wheel], url: Callable[[str], str]) -> str:
 def _package(wheel: Wheel, url: Callable[[str], str]) -> dict[str, Any]:
     file: dict[str, Any] = {"name": wheel.filename}
     package: dict[str, Any] = {"name": wheel.project, "version": wheel.version}
-    if is_local(wheel):
-        file["path"] = url2pathname(urlsplit(wheel.urls[0]).path)
+    if wheel.path is not None:
+        file["path"] = str(wheel.path)
     else:
         package["index"] = PYPI_SIMPLE_ENDPOINT
         file["url"] = url(wheel.filename)

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 from mirrors import probe
 from mirrors.catalogue import Mirror
@@ -25,7 +25,7 @@ from mirrors.http import HttpSettings
 from mirrors.index import Listed
 from mirrors.probing.measurement import Measurement, Wanted
 from mirrors.store import Store
-from mirrors.urls import host, shown
+from mirrors.urls import host, shown, with_credentials
 
 MAX_AGE = 7 * 24 * 3600.0  # seconds
 _CONFIRM_SECONDS = 2.0
@@ -168,7 +168,7 @@ def _measurement(row: Mapping[str, Any], mirrors: Sequence[Mirror]) -> Measureme
     filename, address, sha256, size = row["file"]
     if not isinstance(filename, str) or not isinstance(sha256, str | None) or not isinstance(size, int | None):
         raise TypeError("not a file")
-    file = Listed(filename, _with_credentials(address, mirror), sha256, size)
+    file = Listed(filename, with_credentials(address, mirror.url), sha256, size)
     latency, rate, single = (_number(row[name]) for name in ("latency", "rate", "single_rate"))
     reason = f"had {filename} when it was measured last"
     return Measurement(mirror, latency, rate, "good", reason, 0, 0, file, int(row["connections"]), single)
@@ -180,9 +180,3 @@ def _number(value: object) -> float | None:
     if not isinstance(value, int | float) or not 0 <= value < math.inf:
         raise ValueError(f"{value!r} is no number of seconds or bytes")
     return float(value)
-
-
-def _with_credentials(url: str, mirror: Mirror) -> str:
-    """The address of a file on its mirror's own host, with what the mirror's URL carries."""
-    parts, own = urlsplit(url), urlsplit(mirror.url)
-    return urlunsplit(parts._replace(netloc=own.netloc)) if host(url) == host(mirror.url) else url

@@ -1,14 +1,17 @@
 """From a lock to files: which wheel of each pin an environment takes, and where each mirror has it.
 
 One index page a pin is read, from the best index that has it. Where the other mirrors have the same file follows from
-where they have the one that they were measured on: PyPI's mirrors keep PyPI's own paths. What was learnt of a file is
-kept, for it never changes. Knows nothing of which mirror is fast: it gets them best first.
+where they have the one that they were measured on: PyPI's mirrors keep PyPI's own paths. A page is only believed where
+a file lies, which the sha256 decides in the end; what the file is called says the lock. Knows nothing of which mirror
+is fast: it gets them best first.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -18,18 +21,18 @@ from packaging.tags import Tag
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 
 from mirrors import index
+from mirrors.artifact import Artifact
 from mirrors.catalogue import Mirror
 from mirrors.digest import sha256_of
 from mirrors.errors import MirrorError, Unreachable
-from mirrors.fetch import Artifact
 from mirrors.http import HttpSettings
 from mirrors.index import Listed, NotAnIndex
 from mirrors.known import Known, tail_of
 from mirrors.lock import Pin
 from mirrors.store import Store
 
-_PAGES_AT_ONCE = 8
-_PAGE_SECONDS = 20.0
+_PAGES_AT_ONCE = 4  # connections to one mirror, as for files
+_PAGE_SECONDS = 10.0
 _INDEXES_ASKED = 4  # for one pin: a mirror may be behind, but not all of them are
 
 
@@ -41,8 +44,10 @@ class Wheel:
         project: its normalized name.
         version: as the lock has it.
         filename: the wheel's own name.
-        artifact: size where known, and the sha256 that the lock allows.
+        artifact: the sha256 that the lock allows, and the size where it was verified once.
         urls: where it can be had, best first. They may carry credentials, so they stay out of the repr.
+        told: the size that an index claims, in bytes: good for progress, and for nothing else.
+        path: where it lies in a directory of this machine; then it is not fetched.
     """
 
     project: str
@@ -50,6 +55,8 @@ class Wheel:
     filename: str
     artifact: Artifact
     urls: tuple[str, ...] = field(repr=False)
+    told: int | None = None
+    path: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -59,13 +66,15 @@ class Index:
     mirror: Mirror
     sample: str | None = field(default=None, repr=False)
 
+    @property
+    def directory(self) -> Path | None:
+        """The directory of this machine that it is, if so."""
+        parts = urlsplit(self.mirror.url)
+        return Path(url2pathname(parts.path)) if parts.scheme == "file" else None
+
 
 def resolve(
-    pins: Sequence[Pin],
-    tags: Sequence[Tag],
-    indexes: Sequence[Index],
-    http: HttpSettings,
-    known: Known,
+    pins: Sequence[Pin], tags: Sequence[Tag], indexes: Sequence[Index], http: HttpSettings, known: Known
 ) -> tuple[Wheel, ...]:
     """The wheel of each pin, in their order.
 
@@ -74,23 +83,20 @@ def resolve(
         tags: what the environment takes, best first: see `mirrors.tags`.
         indexes: where to look, best first; those that are directories of this machine before all others.
         http: how to ask.
-        known: what earlier runs have learnt; it is added to.
+        known: what earlier runs have learnt.
 
     Raises:
         MirrorError: no index has a wheel of some pin that the lock allows and that fits; says which.
     """
     order, recalled = _order(tags), known.recall(tags)
-    here = [asked for asked in indexes if _is_file(asked.mirror.url)]
-    away = [asked for asked in indexes if not _is_file(asked.mirror.url)]
+    asked = _Asked([found for found in indexes if found.directory is None], http)
 
     def look(pin: Pin) -> Wheel:
-        wheel = _local(pin, order, here) or _recalled(pin, recalled, order, away)
-        return wheel or _looked_up(pin, order, away, http)
+        here = _local(pin, order, indexes) or _recalled(pin, recalled, order, asked.indexes)
+        return here or asked.find(pin, order)
 
     with ThreadPoolExecutor(_PAGES_AT_ONCE, "i2v-resolve") as pool:
-        wheels = tuple(pool.map(look, pins))
-    known.keep(tags, (_listed(wheel) for wheel in wheels if not is_local(wheel)))
-    return wheels
+        return tuple(pool.map(look, pins))
 
 
 def at_hand(
@@ -98,7 +104,7 @@ def at_hand(
 ) -> tuple[Wheel, ...] | None:
     """The wheel of each pin where all of them are on this machine, in a directory or in the store; else None.
 
-    Asks nobody. A wheel of the store has no URL.
+    Asks nobody. A wheel of the store has neither URL nor path.
     """
     order, recalled, wheels = _order(tags), known.recall(tags), []
     for pin in pins:
@@ -111,25 +117,70 @@ def at_hand(
     return tuple(wheels)
 
 
-def is_local(wheel: Wheel) -> bool:
-    """Whether the wheel lies in a directory of this machine: its first address is a file URL."""
-    return wheel.urls[:1] != () and _is_file(wheel.urls[0])
+class _Asked:
+    """The indexes that are asked for pages, by several threads; one that fails is asked last from then on."""
 
+    def __init__(self, indexes: Sequence[Index], http: HttpSettings) -> None:
+        self.indexes = indexes
+        self._http = http
+        self._failing: set[str] = set()
+        self._lock = threading.Lock()
 
-def _is_file(url: str) -> bool:
-    return urlsplit(url).scheme == "file"
+    def find(self, pin: Pin, order: Mapping[Tag, int]) -> Wheel:
+        told = []
+        for asked in self._in_order(pin):
+            try:
+                listed = _best(_listing(asked.mirror, pin, self._http), pin, order)
+            except (NotAnIndex, Unreachable) as error:
+                told.append(f"{asked.mirror.name}: {error}")
+                if not error.reason.startswith("lacks"):
+                    with self._lock:
+                        self._failing.add(asked.mirror.url)
+                continue
+            if listed is not None:
+                return _wheel(pin, listed, self._everywhere(pin, listed, asked))
+            told.append(f"{asked.mirror.name} lacks it")
+        reasons = "; ".join(told) or "there is no index"
+        raise MirrorError(
+            f"no index has a wheel of {pin.name} {pin.version} that the lock allows and that fits: {reasons}",
+            "choose another mirror with --mirror; `i2v-setup mirrors test` says what each can do",
+        )
+
+    def _everywhere(self, pin: Pin, file: Listed, lister: Index) -> list[str]:
+        """Where the indexes have a file that one of them lists; measured ones of another layout are asked too."""
+        known = {found.mirror.url: _there(found, file) for found in self.indexes} | {lister.mirror.url: file.url}
+        strange = [found for found in self.indexes if found.sample and not known[found.mirror.url]]
+        for found in [found for found in strange if found.mirror.kind == lister.mirror.kind][: _INDEXES_ASKED - 1]:
+            with suppress(NotAnIndex, Unreachable):
+                files = _listing(found.mirror, pin, self._http)
+                same = (other.url for other in files if (other.filename, other.sha256) == (file.filename, file.sha256))
+                known[found.mirror.url] = next(same, None)
+        return [url for url in known.values() if url is not None]
+
+    def _in_order(self, pin: Pin) -> Iterator[Index]:
+        """Those of the kind that the pin needs, the others, and among the measured ones only the first few.
+
+        Version+local is what PyTorch's own indexes have, and PyPI's mirrors never do.
+        """
+        with self._lock:
+            indexes = sorted(self.indexes, key=lambda found: found.mirror.url in self._failing)
+        of_its_kind = [found for found in indexes if ("+" in pin.version) == (found.mirror.kind == "pytorch")]
+        for group in (of_its_kind, [found for found in indexes if found not in of_its_kind]):
+            yield from [found for found in group if found.sample is not None][:_INDEXES_ASKED]
+            yield from [found for found in group if found.sample is None]  # the user's own: named, not measured
 
 
 def _order(tags: Sequence[Tag]) -> dict[Tag, int]:
     return {tag: place for place, tag in enumerate(tags)}
 
 
-def _local(pin: Pin, order: Mapping[Tag, int], directories: Sequence[Index]) -> Wheel | None:
-    for directory in directories:
-        path = Path(url2pathname(urlsplit(directory.mirror.url).path))
-        listed = _best(_in_directory(path, pin), pin, order)
+def _local(pin: Pin, order: Mapping[Tag, int], indexes: Sequence[Index]) -> Wheel | None:
+    for directory in (found.directory for found in indexes if found.directory is not None):
+        paths = {path.name: path for path in directory.rglob("*.whl") if _is_of(path.name, pin)}
+        files = [Listed(name, "", sha256_of(path), path.stat().st_size) for name, path in paths.items()]
+        listed = _best(files, pin, order)
         if listed is not None:
-            return _wheel(pin, listed, (listed.url,))
+            return replace(_wheel(pin, listed, ()), path=paths[listed.filename].resolve())
     return None
 
 
@@ -137,33 +188,15 @@ def _recalled(
     pin: Pin, recalled: Mapping[str, Listed], order: Mapping[Tag, int], indexes: Sequence[Index]
 ) -> Wheel | None:
     listed = _best(_of(pin, recalled), pin, order)
-    urls = _everywhere(listed, None, indexes) if listed else []
-    return _wheel(pin, listed, urls) if listed and urls else None
+    urls = [url for found in indexes if listed and (url := _there(found, listed))]
+    if listed is None or not urls:
+        return None
+    wheel = _wheel(pin, listed, urls)
+    return replace(wheel, artifact=replace(wheel.artifact, size=listed.size))  # it was verified when it was learnt
 
 
 def _of(pin: Pin, recalled: Mapping[str, Listed]) -> list[Listed]:
     return [recalled[sha256] for sha256 in pin.sha256s if sha256 in recalled]
-
-
-def _looked_up(pin: Pin, order: Mapping[Tag, int], indexes: Sequence[Index], http: HttpSettings) -> Wheel:
-    # Version+local is what PyTorch's own indexes have, and PyPI's mirrors never do.
-    of_its_kind = [found for found in indexes if ("+" in pin.version) == (found.mirror.kind == "pytorch")]
-    others = [found for found in indexes if found not in of_its_kind]
-    told = []
-    for asked in (*of_its_kind[:_INDEXES_ASKED], *others[:_INDEXES_ASKED]):
-        try:
-            listed = _best(_listing(asked.mirror, pin, http), pin, order)
-        except (NotAnIndex, Unreachable) as error:
-            told.append(f"{asked.mirror.name}: {error}")
-            continue
-        if listed is not None:
-            return _wheel(pin, listed, _everywhere(listed, asked, indexes))
-        told.append(f"{asked.mirror.name} lacks it")
-    reasons = "; ".join(told) or "there is no index"
-    raise MirrorError(
-        f"no index has a wheel of {pin.name} {pin.version} that the lock allows and that fits: {reasons}",
-        "choose another mirror with --mirror; `i2v-setup mirrors test` says what each can do",
-    )
 
 
 def _listing(mirror: Mirror, pin: Pin, http: HttpSettings) -> list[Listed]:
@@ -171,11 +204,6 @@ def _listing(mirror: Mirror, pin: Pin, http: HttpSettings) -> list[Listed]:
     page = index.get_page(mirror, pin.name, http, _PAGE_SECONDS)
     listed, known = index.files(page, pin.name, lambda filename: _is_of(filename, pin)), dict(pin.names)
     return [replace(file, sha256=file.sha256 or known.get(file.filename)) for file in listed]
-
-
-def _in_directory(directory: Path, pin: Pin) -> list[Listed]:
-    wheels = (path for path in directory.rglob("*.whl") if _is_of(path.name, pin))
-    return [Listed(path.name, path.resolve().as_uri(), sha256_of(path), path.stat().st_size) for path in wheels]
 
 
 def _is_of(filename: str, pin: Pin) -> bool:
@@ -188,10 +216,11 @@ def _is_of(filename: str, pin: Pin) -> bool:
 
 
 def _best(files: Sequence[Listed], pin: Pin, order: Mapping[Tag, int]) -> Listed | None:
-    """Of the files that the lock allows, the one that fits best."""
-    ranked = [
-        (place, file) for file in files if file.sha256 in pin.sha256s and (place := _place(file, order)) is not None
-    ]
+    """Of the files that the lock allows, the one that fits best. Whose hash that is, the lock says, not the index."""
+    names = dict(pin.names)
+    allowed = [file for file in files if file.sha256 in pin.sha256s]
+    named = [file for file in allowed if not names or names.get(file.filename) == file.sha256]
+    ranked = [(place, file) for file in named if (place := _place(file, order)) is not None]
     return min(ranked, key=lambda entry: entry[0])[1] if ranked else None
 
 
@@ -205,19 +234,8 @@ def _place(file: Listed, order: Mapping[Tag, int]) -> int | None:
 
 def _wheel(pin: Pin, listed: Listed, urls: Sequence[str]) -> Wheel:
     assert listed.sha256 is not None
-    artifact = Artifact(listed.filename, listed.size, listed.sha256)
-    return Wheel(pin.name, pin.version, listed.filename, artifact, tuple(urls))
-
-
-def _listed(wheel: Wheel) -> Listed:
-    tails = (url for url in wheel.urls if tail_of(url))
-    return Listed(wheel.filename, next(tails, ""), wheel.artifact.sha256, wheel.artifact.size)
-
-
-def _everywhere(file: Listed, lister: Index | None, indexes: Sequence[Index]) -> list[str]:
-    """Where the indexes have a file that one of them lists, in their order."""
-    urls = (file.url if found is lister else _there(found, file) for found in indexes)
-    return [url for url in urls if url is not None]
+    artifact = Artifact(listed.filename, None, listed.sha256)
+    return Wheel(pin.name, pin.version, listed.filename, artifact, tuple(urls), listed.size)
 
 
 def _there(found: Index, file: Listed) -> str | None:

@@ -2,6 +2,7 @@
 
     ROOT/sha256/ab/abcd…      whole files, verified, read-only; their access time is when they were last used
     ROOT/partial/abcd…        bytes that came in so far, kept over kills (see mirrors.partial)
+    ROOT/partial/tmp…/        a local file that is being taken in; its `lock` is held meanwhile
     ROOT/locks/abcd….lock     held by the one process that adds or removes that file
 
 Safe under concurrent processes and threads. Knows nothing of networks.
@@ -76,7 +77,11 @@ class Store:
         Raises:
             MirrorError: it cannot be read, or the store cannot be written.
         """
-        with trouble(self.root), tempfile.TemporaryDirectory(dir=made(self.root / "partial")) as directory:
+        with (
+            trouble(self.root),
+            tempfile.TemporaryDirectory(dir=made(self.root / "partial")) as directory,
+            FileLock(Path(directory) / "lock"),
+        ):
             taken = Path(directory) / "file"
             try:
                 os.link(path.resolve(), taken)
@@ -140,6 +145,38 @@ class Store:
             return False
         return True
 
+    def debris(self) -> Iterator[Path]:
+        """What killed processes left that belongs to no file: directories of `add`, and notes on bytes that are gone.
+
+        Some of it may still be in use: `discard` finds out.
+        """
+        for path in sorted(self.root.glob("partial/tmp*")):
+            if path.is_dir() and not path.is_symlink():
+                yield path
+        for path in sorted(self.root.glob("partial/*.have")):
+            if re.fullmatch("[0-9a-f]{64}", path.stem) and not path.with_suffix("").exists():
+                yield path
+
+    def discard(self, debris: Path) -> bool:
+        """Remove what `debris` found; False: left alone, as a running process holds it or has made use of it.
+
+        Raises:
+            MirrorError: the store cannot be written.
+        """
+        if not debris.exists():
+            return False
+        with trouble(self.root), suppress(Busy):
+            if debris.suffix == ".have":
+                with self._locked(debris.stem, wait=False):
+                    if debris.with_suffix("").exists():
+                        return False
+                    debris.unlink(missing_ok=True)
+                return True
+            with _held(debris / "lock"):
+                shutil.rmtree(debris)
+            return True
+        return False
+
     def sweep(self) -> None:
         """Remove the locks that nobody holds. What they guard stays."""
         for lock in sorted(self.root.glob("locks/*.lock")):
@@ -164,3 +201,17 @@ class Store:
             yield path
         finally:
             lock.release()
+
+
+@contextmanager
+def _held(path: Path) -> Iterator[None]:
+    """A lock file, now or not at all."""
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise Busy(f"another process holds {path}", "wait for it") from None
+    try:
+        yield
+    finally:
+        lock.release()

@@ -152,4 +152,7 @@ def _loaded(text: str, name: str) -> _Table:
     try:
         return tomlkit.parse(text).unwrap()
     except TOMLKitError as error:
-        raise bad(name, getattr(error, "line", None), f"not TOML: {error}") from error
+        reason = str(error)
+        if "\0" not in text and repr("\0") in reason:  # tomlkit's mark of the end of the text
+            reason = "it ends in the middle of a value"
+        raise bad(name, getattr(error, "line", None), f"not TOML: {reason}") from error

@@ -48,6 +48,9 @@ def judge(partial: Partial, witnesses: Sequence[str], trust: Mapping[str, int], 
         read: how to ask them.
     """
     gave = partial.sources()
+    able = list(witnesses)
+    if not gave:
+        return Verdict(frozenset(), Ranges())
     strangers = [name for name in gave if name not in witnesses]
     if strangers:  # nobody can be asked about these; they come from an earlier run
         return Verdict(frozenset(), _union(gave[name] for name in strangers))
@@ -56,7 +59,7 @@ def judge(partial: Partial, witnesses: Sequence[str], trust: Mapping[str, int], 
     doubtful = sorted(gave, key=lambda name: trust.get(name, 0))
     chunk = min(max(SMALLEST, partial.have.end // CHUNKS), LARGEST)
     for giver, start, end in _chunks(gave, doubtful, chunk):
-        difference = _differs(partial, giver, (start, end), witnesses, read)
+        difference = _differs(partial, giver, (start, end), able, read)
         if difference:
             return _decide(gave, partial.read(start, end), giver, difference, trust)
     return Verdict(frozenset(witnesses), _union(gave.values()))  # all agree, and all are wrong
@@ -75,28 +78,30 @@ def _chunks(gave: Mapping[str, Ranges], order: Sequence[str], size: int) -> Iter
                 yield name, position, min(end, position + size)
 
 
-def _differs(
-    partial: Partial, giver: str, part: Interval, witnesses: Sequence[str], read: Read
-) -> dict[str, bytes] | None:
-    """What up to three sources serve for that part, where the first other one does not serve what is here."""
+def _differs(partial: Partial, giver: str, part: Interval, able: list[str], read: Read) -> dict[str, bytes] | None:
+    """What up to three sources serve for that part, where the first other one does not serve what is here.
+
+    One of the `able` that does not answer is taken out: it has no say, and shall not be waited for again.
+    """
     here = partial.read(*part)
-    others = [name for name in witnesses if name != giver]
+    others = [name for name in able if name != giver]
     votes: dict[str, bytes] = {}
+
+    def vote(name: str) -> None:
+        try:
+            votes[name] = read(name, *part)
+        except SourceFault:
+            able.remove(name)
+
     while others and not votes:
-        _vote(votes, others.pop(0), part, read)
+        vote(others.pop(0))
     if not votes or here in votes.values():
         return None
-    _vote(votes, giver, part, read)
+    if giver in able:
+        vote(giver)
     while others and len(votes) < 3 and len(set(votes.values())) > 1:
-        _vote(votes, others.pop(0), part, read)
+        vote(others.pop(0))
     return votes
-
-
-def _vote(votes: dict[str, bytes], name: str, part: Interval, read: Read) -> None:
-    try:
-        votes[name] = read(name, *part)
-    except SourceFault:
-        return  # it has no say
 
 
 def _decide(
@@ -108,7 +113,8 @@ def _decide(
         wrong = liars | ({giver} if here != truth else set())
         return Verdict(liars, _union(gave[name] for name in wrong if name in gave))
     parties = [name for name in {giver, *votes} if name in gave]
-    suspect = min(parties, key=lambda name: (trust.get(name, 0), gave[name].total))
+    # Of equally proven ones, who does not stand by its bytes, then who gave less.
+    suspect = min(parties, key=lambda name: (trust.get(name, 0), name in votes, gave[name].total))
     return Verdict(frozenset({suspect}), gave[suspect], certain=False)
 
 

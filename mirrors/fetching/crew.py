@@ -20,7 +20,8 @@ from mirrors.http import HttpSettings
 from mirrors.interrupt import Interrupt, Interrupted
 
 TICK = 0.1  # seconds between two looks of the watch
-VISIT = 30.0  # seconds that a mirror gets for the bytes of one comparison
+VISIT = 5.0  # seconds that a mirror gets for the bytes of one comparison, beside those that they take at this pace:
+VISIT_RATE = 1 << 18  # bytes/s
 CLOSING = 5.0  # seconds that all threads get to end; they need milliseconds
 
 _Inbox = queue.SimpleQueue["Piece | None"]
@@ -30,7 +31,7 @@ class Sink(Protocol):
     """Where the bytes of one file go. Called by many threads at once."""
 
     def accept(self, total: int | None, source: Source) -> None:
-        """Check the size that a source says the file has; raises SourceFault if that cannot be the file."""
+        """Check the size that a source says the file has; raises SourceFault, or Interrupted if others are believed."""
 
     def past_the_end(self) -> bool:
         """A source says that the file ends before the piece; whether that is no fault of it."""
@@ -127,7 +128,7 @@ class Crew:
             SourceFault: it does not give them.
             Interrupted: the crew is closing.
         """
-        with self._visit(source.mirror) as interrupt:
+        with self._visit(source.mirror, VISIT + (end - start) / VISIT_RATE) as interrupt:
             try:
                 with ask(source.url, start, end, self._http, interrupt) as answer:
                     content = _exactly(answer, start, end)
@@ -138,13 +139,13 @@ class Crew:
         return content
 
     @contextmanager
-    def _visit(self, mirror: Mirror) -> Iterator[Interrupt]:
-        """One of the connections that a mirror may get, for the calling thread."""
+    def _visit(self, mirror: Mirror, seconds: float) -> Iterator[Interrupt]:
+        """One of the connections that a mirror may get, for the calling thread, for so long."""
         interrupt = Interrupt()
         with self.lock:
             mirror.visitors += 1
             self._freed.wait_for(lambda: self.closing or mirror.connections + mirror.visitors <= CONNECTIONS)
-            self._visits[interrupt] = time.monotonic() + VISIT
+            self._visits[interrupt] = time.monotonic() + seconds
             if self.closing:
                 interrupt.cut()
         try:
@@ -242,7 +243,8 @@ class Crew:
             position += len(block)
             if piece.done >= piece.end:
                 return
-        raise SourceFault(f"ends after {position} bytes", "now")
+        if piece.done < piece.end:
+            raise SourceFault(f"ends after {position} bytes", "now")
 
 
 def _exactly(answer: Answer, start: int, end: int) -> bytes:

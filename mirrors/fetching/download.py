@@ -166,8 +166,8 @@ class Download:
     def finish(self, fetched: Fetched) -> None:
         """The file is in the store."""
         with self.changed:
-            self.path, self.job.size = fetched.path, fetched.path.stat().st_size
-            self._outcome = fetched
+            self.resize(fetched.path.stat().st_size)
+            self.path, self._outcome = fetched.path, fetched
             self.changed.notify_all()
 
     def fail(self, error: Exception) -> None:
@@ -175,6 +175,14 @@ class Download:
         with self.changed:
             if self._outcome is None:
                 self._outcome = error
+            self.changed.notify_all()
+
+    def resize(self, size: int | None) -> None:
+        """The file has that size; None: it is not known any more. Whoever was told another one is told so."""
+        with self.changed:
+            if self.job.size is not None and self.job.size != size:
+                self.epoch += 1
+            self.job.size = size
             self.changed.notify_all()
 
     def take_back(self, wrong: Ranges) -> None:

@@ -3,6 +3,7 @@
     what is here -> what is missing is brought, and hashed as it comes -> the whole is right: publish
                                                                       -> it is wrong: whose bytes? -> those once more
 
+Where the size is not known, the sources' word counts for it (fetching.claims), until the sha256 says otherwise.
 Knows nothing of which bytes come next, or from where: that is the schedule's.
 """
 
@@ -17,11 +18,13 @@ from mirrors.artifact import Fetched
 from mirrors.disk import free_space, trouble
 from mirrors.errors import FetchFailed, MirrorError, NoSpace
 from mirrors.fetching.blame import Verdict, judge
+from mirrors.fetching.claims import Claims
 from mirrors.fetching.crew import Crew
 from mirrors.fetching.download import Download
 from mirrors.fetching.schedule import FIRST_PIECE
 from mirrors.fetching.transfer import SourceFault
-from mirrors.fetching.work import Rank, Source
+from mirrors.fetching.work import Source
+from mirrors.interrupt import Interrupted
 from mirrors.partial import HASH_BLOCK, Partial
 from mirrors.ranges import Ranges
 from mirrors.store import Store
@@ -43,7 +46,7 @@ class Keeper:
         self._partial: Partial | None = None
         self._restarted = False
         self._acquittable: list[Source] = []
-        self._other_size: list[Source] = []
+        self._claims = Claims()  # empty where the size is known
         self._began = time.monotonic()
         self._hashable = threading.Condition(crew.lock)
 
@@ -78,8 +81,9 @@ class Keeper:
         if size is not None and partial.have.end > size:
             partial.forget(size, partial.have.end)
         self._tell(partial.have.total)
+        whole = size is None and partial.complete  # so is an empty file, which has a sha256 too
         with self._crew.lock:
-            if size is None and partial.have and partial.complete:
+            if whole:
                 self._job.size = partial.prefix
             self._free()
             self.download.opened(partial)
@@ -91,7 +95,10 @@ class Keeper:
             self._until_here(partial)
             if partial.complete:
                 return
-            self._mend(partial)
+            if self._outvoted():
+                self._resize(partial)
+            else:
+                self._mend(partial)
 
     def _until_here(self, partial: Partial) -> None:
         """Let the crew bring what is missing, and hash what is here meanwhile."""
@@ -103,13 +110,15 @@ class Keeper:
             self._crew.end(self._job)
 
     def _here(self) -> bool:
-        """Wait for something to hash, or for the end."""
+        """Wait for something to hash, or for the end: all is here, or another size is believed."""
         with self._crew.lock:
             self._hashable.wait_for(lambda: self._worth_hashing() or self._over())
             if self.download.failure is not None:
                 raise self.download.failure
             if self._crew.closing:
                 raise MirrorError(f"the download of {self._artifact.name} was ended", "what came in is kept")
+            if self._outvoted():
+                return True
             if self._job.hopeless:
                 raise FetchFailed(f"no source gave {self._artifact.name}: {self._told()}", self._hint())
             return self._job.finished
@@ -118,7 +127,8 @@ class Keeper:
         return self._partial is not None and self._partial.prefix - self._partial.hashed >= HASH_BLOCK
 
     def _over(self) -> bool:
-        return self._job.finished or self._job.hopeless or self._crew.closing or self.download.over
+        job = self._job
+        return job.finished or job.hopeless or self._crew.closing or self.download.over or self._outvoted()
 
     def _publish(self, partial: Partial) -> None:
         with self._crew.lock:
@@ -140,6 +150,13 @@ class Keeper:
 
     def _mend(self, partial: Partial) -> None:
         """Throw away what is wrong, and drop who gave it."""
+        if not partial.have:
+            size, hint = self._job.size, "whoever said so is wrong; choose another mirror"
+            raise FetchFailed(f"{self._artifact.name} cannot have {size} bytes: nothing has its sha256", hint)
+        if doubtful := self._of_others(partial):
+            with self._crew.lock:
+                self._forget(partial, doubtful)
+            return
         usable = {source.mirror.netloc: source for source in self._job.sources if source.usable}
         trust = {name: source.mirror.credit for name, source in usable.items()}
 
@@ -153,22 +170,18 @@ class Keeper:
         with self._crew.lock:
             self._execute(verdict, usable)
             self._forget(partial, verdict.forget)
+            self._resize(partial)
 
     def _execute(self, verdict: Verdict, usable: dict[str, Source]) -> None:
         """Drop the liars; if nobody is left then, first those get another chance who may have been dropped wrongly."""
-        if self._artifact.size is None:  # its size may have been a lie too
-            self._job.size = None
-            for source in self._other_size:
-                source.rank = Rank.GOOD
-                source.reasons.clear()
-            self._other_size.clear()
         for name in verdict.liars:
             source = usable[name]
+            self._claims.withdraw(source)
             if not verdict.certain:
                 self._acquittable.append(source)
             source.mirror.dropped = _LIES
             source.reasons.append(_LIES)
-        if any(source.usable for source in self._job.sources):
+        if any(source.able for source in self._job.sources):
             return
         again, self._acquittable = self._acquittable, []
         if not again and not self._restarted:
@@ -185,35 +198,73 @@ class Keeper:
         self.download.take_back(wrong)
         self._free()
 
+    # Where the size is not known
+
+    def _outvoted(self) -> bool:
+        """Whether another size is believed by now than the one that the work goes by."""
+        believed = self._claims.believed
+        return believed is not None and believed != self._job.size
+
+    def _resize(self, partial: Partial) -> None:
+        """Go on with the size that is believed now."""
+        if self._artifact.size is not None:
+            return
+        with self._crew.lock:
+            size = self._claims.believed
+            self._claims.set_aside(size)
+            self.download.resize(size)
+            if size is not None:
+                self._forget(partial, Ranges(partial.have.within(size, partial.have.end)))
+            self._free()
+
+    def _of_others(self, partial: Partial) -> Ranges:
+        """What came from others than those that say this size: it is replaced before anybody is blamed."""
+        if self._artifact.size is not None:
+            return Ranges()
+        agreed = self._claims.by(self._job.size)
+        gave = partial.sources().items()
+        return Ranges(part for name, ranges in gave if name not in agreed for part in ranges)
+
     # For the crew
 
     def accept(self, total: int | None, source: Source) -> None:
-        """The size that a source says: the first one that is heard, where it was not known, and nothing else then."""
+        """The size that a source says: the right one, or where nobody knows that, the one that is believed.
+
+        Raises:
+            SourceFault: it cannot be that of the file.
+            Interrupted: others say something else.
+        """
+        known = self._artifact.size
+        if known is None:
+            self._hear(total, source)
+        elif total is not None and total != known:
+            raise SourceFault(f"has a file of {total} bytes, not {known}", "never")
+
+    def _hear(self, total: int | None, source: Source) -> None:
         assert self._partial is not None
+        if total is None:
+            raise SourceFault("does not say how long the file is", "never")
+        if total == 0:  # the sha256 says that it is not
+            raise SourceFault("has an empty file", "never")
+        if total - self._partial.have.total > free_space(self._partial.path):
+            raise SourceFault(f"announces {total} bytes, more than there is room for", "never")
         with self._crew.lock:
-            known = self._job.size
-            if total is None and known is None:
-                raise SourceFault("does not say how long the file is", "never")
-            if total is not None and known is not None and total != known:
-                self._other_size.append(source)
-                raise SourceFault(f"has a file of {total} bytes, not {known}", "never")
-            if total is None or known is not None:
-                return
-            if total - self._partial.have.total > free_space(self._partial.path):
-                raise SourceFault(f"announces {total} bytes, more than there is room for", "never")
-            if self._partial.have.end > total:  # what was here is not this file
-                self._forget(self._partial, self._partial.have)
-            self._learn_size(total)
+            self._claims.add(source, total)
+            if self._job.size is None:
+                self._learn_size(self._partial, total)
+            if total != self._job.size:
+                self._claims.set_aside(self._job.size)
+                self.moved()  # it may be believed more than the others
+                raise Interrupted
 
     def past_the_end(self) -> bool:
         """A source says that the file ends before what was asked for: right, if the size was not known."""
         with self._crew.lock:
             if self._job.size is not None or self._partial is None:
                 return False
-            if self._partial.have:
-                self._forget(self._partial, self._partial.have)
-            else:
-                self._learn_size(0)
+            if not self._partial.have:  # no file begins after its end
+                return False
+            self._forget(self._partial, self._partial.have)
             return True
 
     def write(self, offset: int, block: bytes | memoryview, netloc: str) -> None:
@@ -233,8 +284,9 @@ class Keeper:
         self.download.fail(error)
         self._hashable.notify_all()
 
-    def _learn_size(self, size: int) -> None:
-        self._job.size = size
+    def _learn_size(self, partial: Partial, size: int) -> None:
+        self.download.resize(size)
+        self._forget(partial, Ranges(partial.have.within(size, partial.have.end)))
         for piece in self._job.pieces:
             piece.end = max(piece.start, min(piece.end, size))
         self._free()
@@ -260,7 +312,7 @@ class Keeper:
 
 
 def _reasons(source: Source) -> list[str]:
-    return source.reasons or [source.mirror.dropped or "was not asked"]
+    return source.reasons or [source.mirror.dropped or source.aside or "was not asked"]
 
 
 def _require_room(name: str, missing: int, path: Path) -> None:

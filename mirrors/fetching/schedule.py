@@ -197,7 +197,7 @@ class Schedule:
         return late
 
     def _sentence(self, piece: Piece, now: float) -> SourceFault | None:
-        others = any(other.usable and other is not piece.source for other in piece.job.team(now))
+        others = piece.job.others(piece.source, now)
         alive = any(other.source is piece.source and not other.quiet(now) for other in piece.job.pieces)
         if (others or alive) and now - piece.last >= STALL:
             return SourceFault(f"sends nothing for {STALL:.3g} s", "now")

@@ -21,8 +21,10 @@ import requests
 from mirrors.errors import Unreachable
 from mirrors.http import HttpSettings, body, retry_after
 from mirrors.interrupt import Interrupt, Interrupted
+from mirrors.urls import is_loopback
 
 BLOCK = 1 << 18  # bytes; a read of the socket gives at most so many
+_SIZE = r"\d{1,18}"  # one with more digits is nonsense, and beyond 4300 `int` refuses it
 _BUSY = (429, 500, 502, 503, 504)
 
 
@@ -41,7 +43,7 @@ class SourceFault(Exception):
 
 
 class PastTheEnd(SourceFault):
-    """The file there ends before the range that was asked for."""
+    """The file there ends before the range that was asked for; how long it is was not said."""
 
     def __init__(self) -> None:
         super().__init__("has fewer bytes than are here already", "never")
@@ -81,6 +83,8 @@ def ask(url: str, start: int, end: int | None, http: HttpSettings, interrupt: In
         SourceFault: there is none, or not of these bytes.
         Interrupted: by another thread.
     """
+    if reason := refusal(url):
+        raise SourceFault(reason, "never")
     if urlsplit(url).scheme == "file":
         with _local(url, start) as answer:
             yield answer
@@ -96,6 +100,17 @@ def ask(url: str, start: int, end: int | None, http: HttpSettings, interrupt: In
     finally:
         blocks.close()
         response.close()
+
+
+def refusal(url: str) -> str | None:
+    """Why a URL is never asked, whoever named it; None: it may be."""
+    try:
+        scheme = urlsplit(url).scheme
+        if scheme in ("https", "file") or (scheme == "http" and is_loopback(url)):
+            return None
+    except ValueError:
+        return "is not a URL that can be fetched"
+    return "is not https"
 
 
 def _blocks(response: requests.Response, interrupt: Interrupt) -> Generator[bytes, None, None]:
@@ -150,15 +165,18 @@ def _extent(response: requests.Response, start: int) -> tuple[int, int | None, b
     if status in _BUSY:
         raise SourceFault(f"answers {status} {response.reason}", "now", retry_after(response))
     if status == 416:
-        raise PastTheEnd
+        length = re.fullmatch(rf"bytes \*/({_SIZE})", response.headers.get("Content-Range", ""), re.ASCII)
+        if length is None:
+            raise PastTheEnd
+        return start, int(length[1]), True
     if status not in (200, 206):
         raise SourceFault(f"answers {status} {response.reason}", "never")
     if response.headers.get("Content-Type", "").startswith("text/html"):
         raise SourceFault("serves a web page instead of the file", "never")
     if status == 200:
-        length = response.headers.get("Content-Length", "")
-        return 0, int(length) if length.isascii() and length.isdigit() else None, False
-    extent = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", response.headers.get("Content-Range", ""), re.ASCII)
+        length = re.fullmatch(_SIZE, response.headers.get("Content-Length", ""), re.ASCII)
+        return 0, int(length[0]) if length else None, False
+    extent = re.fullmatch(rf"bytes ({_SIZE})-{_SIZE}/({_SIZE})", response.headers.get("Content-Range", ""), re.ASCII)
     if extent is None or int(extent[1]) != start:
         raise SourceFault("answers with another range than was asked for", "never")
     return start, int(extent[2]), True

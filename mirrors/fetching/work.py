@@ -92,6 +92,7 @@ class Source:
         tries: failures in a row.
         reasons: what was wrong with it, each the second half of a sentence.
         faulted: when it last failed.
+        aside: what it says of the file's size, where others are believed (see fetching.claims).
     """
 
     url: str = field(repr=False)
@@ -101,11 +102,17 @@ class Source:
     tries: int = 0
     reasons: list[str] = field(default_factory=list)
     faulted: float = 0.0
+    aside: str | None = None
+
+    @property
+    def able(self) -> bool:
+        """Whether nothing is known that keeps it from giving this file."""
+        return self.rank < Rank.OUT and self.mirror.dropped is None
 
     @property
     def usable(self) -> bool:
-        """Whether it may still be asked for this file."""
-        return self.rank < Rank.OUT and self.mirror.dropped is None
+        """Whether it may be asked for this file now."""
+        return self.able and self.aside is None
 
 
 @dataclass(eq=False)
@@ -199,6 +206,11 @@ class Job:
     def hopeless(self) -> bool:
         """Whether nobody is left who could bring what is missing."""
         return not self.finished and not self.pieces and not any(source.usable for source in self.sources)
+
+    def others(self, source: Source, now: float) -> bool:
+        """Whether there is another one than this source, be it one that says another size."""
+        team = any(other is not source for other in self.team(now))
+        return team or any(other.able and other.aside is not None for other in self.sources)
 
     def team(self, now: float) -> list[Source]:
         """The sources that are used now: the first few of the best rank, those that rest last."""

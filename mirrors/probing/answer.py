@@ -9,6 +9,8 @@ import requests
 from mirrors import index
 from mirrors.probing.measurement import Unusable
 
+_NUMBER = r"\d{1,18}"  # no file has more digits in its size, and int() refuses some thousand of them
+
 
 class PastTheEnd(Unusable):
     """The part that was asked for lies behind the end of the file, which has `size` bytes."""
@@ -31,7 +33,7 @@ def examine(response: requests.Response, start: int, label: str) -> tuple[int, i
         PastTheEnd: the file ends before `start`.
     """
     status = response.status_code
-    if status == 416 and (told := re.fullmatch(r"bytes \*/(\d+)", _range(response), re.ASCII)):
+    if status == 416 and (told := re.fullmatch(rf"bytes \*/({_NUMBER})", _range(response), re.ASCII)):
         raise PastTheEnd(int(told[1]))
     if status in (404, 410):
         raise Unusable(f"lists {label} and does not have it (HTTP {status})")
@@ -40,12 +42,13 @@ def examine(response: requests.Response, start: int, label: str) -> tuple[int, i
     if response.headers.get("Content-Type", "").startswith("text/html"):
         raise Unusable("serves a web page in place of the file")
     if status == 200:
-        length = response.headers.get("Content-Length", "")
-        return 0, int(length) if length.isascii() and length.isdigit() else None
-    extent = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", _range(response), re.ASCII)
-    if extent is None or int(extent[1]) != start:
+        length = re.fullmatch(_NUMBER, response.headers.get("Content-Length", ""), re.ASCII)
+        return 0, int(length[0]) if length else None
+    extent = re.fullmatch(rf"bytes ({_NUMBER})-{_NUMBER}/({_NUMBER}|\*)", _range(response), re.ASCII)
+    size = None if extent is None or extent[2] == "*" else int(extent[2])
+    if extent is None or int(extent[1]) != start or (size is not None and size <= start):
         raise Unusable("answers with another range than was asked for")
-    return start, None if extent[2] == "*" else int(extent[2])
+    return start, size
 
 
 def _range(response: requests.Response) -> str:

@@ -8,7 +8,7 @@ other mirrors, or of which is best.
 from __future__ import annotations
 
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote, urlsplit
@@ -17,12 +17,12 @@ from urllib.request import url2pathname
 from mirrors import index
 from mirrors.catalogue import Mirror, channel_base
 from mirrors.errors import MirrorError, Unreachable
-from mirrors.index import Listed, NotAnIndex
+from mirrors.index import Listed, NotAnIndex, NotHttps
 from mirrors.probing.answer import PastTheEnd
 from mirrors.probing.measurement import Measurement, Unusable, Wanted
 from mirrors.probing.parts import Part
 from mirrors.probing.reader import Reader
-from mirrors.urls import host, is_loopback
+from mirrors.urls import host, may_link
 
 MOST_BYTES = 16 << 20  # of the wanted file, from one mirror
 CONNECTIONS = 4  # to one mirror; as many as the fetch opens
@@ -81,15 +81,13 @@ class Contender(Reader):
             return []
         parts, room = self.parts, (MOST_BYTES - self.bytes_read) // connections
         wished = max(_LEAST_MORE, int((self.first.rate() or 0) * seconds))
-        length = min(room, wished, parts.free // (connections * others))
-        return [part for _ in range(connections) if length and (part := parts.take(length))]
+        length = min(room, wished, parts.free(self.total) // (connections * others))
+        return [part for _ in range(connections) if length and (part := parts.take(length, self.total))]
 
     def read_more(self, part: Part) -> None:
         """The second round: read a part over a connection of its own. A failure only means one connection less."""
-        try:
+        with suppress(Exception):  # as in `look`, whatever a hostile answer makes a parser do
             self.read(self.final_url or "", part)
-        except (MirrorError, Unusable):
-            return
 
     @property
     def good(self) -> bool:
@@ -142,7 +140,10 @@ class Contender(Reader):
     def _look_in_index(self, wanted: Wanted | None) -> None:
         project = wanted.project if wanted else _SMALL_PROJECT
         page = index.get_page(self.mirror, project, self, self.course.end - time.monotonic())
-        files = index.files(page, project, wanted.is_named if wanted else None)
+        try:
+            files = index.files(page, project, wanted.is_named if wanted else None)
+        except NotHttps:
+            raise Unusable(_not_https(wanted.label if wanted else project)) from None
         if wanted is not None:
             self.file = wanted.pick(files)
             self._read_part(wanted)
@@ -162,16 +163,16 @@ class Contender(Reader):
         """Read a part of the wanted file that nobody else reads; where all are taken, its beginning."""
         assert self.file is not None
         url = self.file.url
-        if urlsplit(url).scheme != "https" and not (is_loopback(url) and is_loopback(self.mirror.url)):
-            raise Unusable(f"lists {wanted.label} at an address that is not https")
+        if not may_link(self.mirror.url, url):
+            raise Unusable(_not_https(wanted.label))
         self.got_from({host(url)})
         parts, length = self.parts, self.course.first_bytes
-        part = parts.take_any(length)
+        part = parts.take_any(length, self.total)
         try:
             self.read(url, part)
         except PastTheEnd as answered:  # its size was not known; now it is
             self.learn_size(answered.size)
-            self.read(url, parts.take_any(length))
+            self.read(url, parts.take_any(length, self.total))
 
     def _praise(self, rate: float | None, connections: int) -> str:
         if self.mirror.url.startswith("file:"):
@@ -186,6 +187,10 @@ class Contender(Reader):
         if self.file is not None and self.course.wanted is not None:
             return f"lists {self.course.wanted.label} and does not send it {late}"
         return f"does not answer {late}"
+
+
+def _not_https(label: str) -> str:
+    return f"lists {label} at an address that is not https"
 
 
 def _address(mirror: Mirror) -> str:

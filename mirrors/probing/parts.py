@@ -44,20 +44,30 @@ class Piece:
 class Parts:
     """The parts of one file that nobody reads yet. Thread-safe.
 
-    Attributes:
-        size: of the file in bytes, if known; whoever learns it says so.
+    Where the size of the file is not known for certain, one mirror's word for it (`told`, in bytes) counts for the
+    parts that this mirror reads, and for nobody else's.
     """
 
     def __init__(self, size: int | None = None, here: Sequence[tuple[int, int]] = ()) -> None:
-        """`here`: what of the file need not be read any more."""
-        self.size = size
+        """`size`: in bytes, if it is known; `here`: what of the file need not be read any more."""
+        self._size = size
+        self._said: dict[str, int] = {}
         self._taken = Ranges(here)
         self._lock = threading.Lock()
 
-    def take(self, length: int) -> Part | None:
+    def learn_size(self, size: int, source: str, *, sure: bool = False) -> None:
+        """A source says how many bytes the file has: believed if it must know, or if another one says so too."""
+        with self._lock:
+            said_before = any(said == size for other, said in self._said.items() if other != source)
+            if sure or (self._size is None and said_before):
+                self._size = size
+            self._said[source] = size
+
+    def take(self, length: int, told: int | None = None) -> Part | None:
         """The next part of at most that length; None: all parts are taken."""
         with self._lock:
-            gaps = self._taken.gaps(0, self._taken.end + length if self.size is None else self.size)
+            end = self._end(told)
+            gaps = self._taken.gaps(0, self._taken.end + length if end is None else end)
             if not gaps:
                 return None
             start, end = next((gap for gap in gaps if _length(gap) >= length), None) or max(gaps, key=_length)
@@ -65,22 +75,24 @@ class Parts:
             self._taken.add(start, end)
             return Part(start, end)
 
-    def take_any(self, length: int) -> Part:
+    def take_any(self, length: int, told: int | None = None) -> Part:
         """As `take`, but the file's beginning where all parts are taken."""
-        return self.take(length) or Part(0, min(length, self.size or length), spare=True)
+        return self.take(length, told) or Part(0, min(length, self._end(told) or length), spare=True)
 
-    @property
-    def free(self) -> int:
+    def free(self, told: int | None = None) -> int:
         """Bytes that nobody reads; where the size is unknown, as many as anyone likes."""
         with self._lock:
-            gaps = self._taken.gaps(0, _ENDLESS if self.size is None else self.size)
-        return sum(map(_length, gaps))
+            end = self._end(told)
+            return sum(map(_length, self._taken.gaps(0, _ENDLESS if end is None else end)))
 
     def give_back(self, part: Part, read: int = 0) -> None:
         """Nobody reads the rest of this part after all, of which so many bytes were read."""
         if part.start + read < part.end and not part.spare:
             with self._lock:
                 self._taken.remove(part.start + read, part.end)
+
+    def _end(self, told: int | None) -> int | None:
+        return min((size for size in (self._size, told) if size is not None), default=None)
 
 
 class Files:

@@ -146,13 +146,14 @@ class Reader:
             Unusable: it is not what is known.
         """
         assert self.course.wanted is not None
-        wanted, parts = self.course.wanted, self.parts
+        wanted = self.course.wanted
         expected = self.total if wanted.size is None else wanted.size
         if None not in (size, expected) and size != expected:
             self.out = f"has a file of {size} bytes for {wanted.label}, not of {expected}"
             raise Unusable(self.out)
         self.total = size or self.total
-        parts.size = parts.size or self.total
+        if self.total:
+            self.parts.learn_size(self.total, host(self.mirror.url), sure=self.mirror.upstream)
 
     @property
     def not_own(self) -> str | None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from mirrors.fetch import Artifact, Downloads
-from mirrors.fetching.blame import SAMPLE, Verdict, judge
+from mirrors.fetching.blame import SAMPLE, SMALLEST, Verdict, judge
 from mirrors.fetching.transfer import SourceFault
 from mirrors.http import HttpSettings
 from mirrors.partial import Partial
@@ -104,6 +104,24 @@ def test_a_source_that_does_not_answer_has_no_say(partial: Partial) -> None:
     fill(partial, {"a": DATA, "evil": EVIL})
     found, _ = verdict(partial, {"mute": b"", "a": DATA, "evil": EVIL, "c": DATA})
     assert found.liars == {"evil"}
+
+
+def test_a_source_that_did_not_answer_is_not_waited_for_again(partial: Partial) -> None:
+    serve = {"a": DATA, "b": DATA[:-1] + b"?"}
+    fill(partial, serve)
+    _, asked = verdict(partial, {"mute": b"", **serve})
+    assert asked["mute"] == SMALLEST
+
+
+def test_of_two_that_are_equally_proven_the_one_that_does_not_answer_is_suspected(partial: Partial) -> None:
+    partial.write(0, EVIL[:-PART], "mute")
+    partial.write(len(DATA) - PART, DATA[-PART:], "a")
+    found, _ = verdict(partial, {"a": DATA, "mute": b""})
+    assert found == Verdict(frozenset({"mute"}), gave(partial, "mute"), certain=False)
+
+
+def test_where_nothing_is_here_nobody_is_at_fault(partial: Partial) -> None:
+    assert verdict(partial, {"a": DATA, "b": EVIL})[0] == Verdict(frozenset(), Ranges())
 
 
 def test_where_all_agree_all_are_wrong(partial: Partial) -> None:

@@ -45,10 +45,18 @@ def test_an_unknown_id_names_the_known_ones() -> None:
     assert "tuna, bfsu" in caught.value.hint
 
 
+def test_a_url_without_its_scheme_is_told_without_its_password() -> None:
+    with pytest.raises(UnknownMirror, match=r"@index\.example/simple") as caught:
+        catalogue.find("user:hunter2@index.example/simple")
+    assert "hunter2" not in str(caught.value)
+    assert "https://" in caught.value.hint
+
+
 def test_a_url_is_its_row_or_a_mirror_of_its_own() -> None:
     tuna = catalogue.find("tuna", "pypi")
     assert catalogue.find(tuna.url + "/", "pypi") is tuna
-    assert catalogue.find("https://index.corp.example/simple/", "pypi").name == "index.corp.example"
+    own = [catalogue.find(f"https://me:secret@index.corp.example/{name}/?key=secret") for name in ("a", "b")]
+    assert [(it.id, it.name) for it in own] == [(f"index.corp.example/{name}",) * 2 for name in ("a/", "b/")]
 
 
 @pytest.mark.parametrize(
@@ -121,6 +129,10 @@ def test_an_empty_file_of_the_users_is_no_error(own: Path, text: str) -> None:
             "upstream must be true or false",
         ),
         ("mirrors:\n- id: a\n  kind: pypi\n  url: https://a.example\n  layout: registry\n", "layout 'registry'"),
+        ("mirrors:\n- id: Auto\n  kind: pypi\n  url: https://a.example\n", "line 2: id must be one word"),
+        ("mirrors:\n- id: a b\n  kind: pypi\n  url: https://a.example\n", "line 2: id must be one word"),
+        ("mirror:\n- id: a\n  kind: pypi\n  url: https://a.example\n", "'mirror' means nothing here"),
+        ("mirrors: []\nfoo: 1\n", "'foo' means nothing here"),
         ("mirrors: 3\n", "must be a list"),
         ("mirrors:\n- just text\n", "is not a row"),
         ("mirrors:\n- id: [a\n", "line 3 is not YAML"),

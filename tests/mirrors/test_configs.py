@@ -185,6 +185,7 @@ def test_verification_is_never_switched_off(edit: Edit, url: str, text: str) -> 
         (pip_conf, "[global]\nx = 1\n[global]\ny = 2\n", "here.conf, line 3: not what pip can read"),
         (pip_conf, "\ufeff[global]\n", "here.conf, line 1: begins with a byte order mark"),
         (uv_toml, "a = 1\nb = \n", "here.conf, line 2: not TOML"),
+        (uv_toml, "x = [\n", "here.conf, line 1: not TOML: it ends in the middle of a value"),
         (uv_toml, "index = 3\n", "here.conf: `index` is not a list of tables"),
         (
             uv_toml,

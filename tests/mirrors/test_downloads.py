@@ -150,6 +150,22 @@ def test_who_got_wrong_bytes_is_told_and_may_read_again(
         assert len(mirror.requests) == asked
 
 
+def test_who_was_told_a_wrong_size_is_told_so(
+    mirror: LoopbackMirror, other: LoopbackMirror, store: Store, http: HttpSettings
+) -> None:
+    mirror.add("a.bin", DATA[:1000])
+    mirror.misbehave("*", Fault(rate=1000))
+    other.misbehave("*", Fault(hang=True, times=1))
+    with Downloads(store, http) as downloads:
+        download = downloads.want(Artifact("a.bin", None, WANTED.sha256), [mirror.url("a.bin"), other.url("a.bin")])
+        epoch = download.epoch
+        assert download.size() == 1000
+        assert download.result().path.read_bytes() == DATA
+        assert download.size() == len(DATA)
+        with pytest.raises(WrongBytes):
+            download.read(0, 1000, epoch)
+
+
 def test_a_result_can_be_waited_for_in_vain(mirror: LoopbackMirror, store: Store, http: HttpSettings) -> None:
     mirror.misbehave("*", Fault(hang=True))
     with Downloads(store, http) as downloads, pytest.raises(TimeoutError, match=r"a\.bin"):

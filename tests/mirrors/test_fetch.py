@@ -10,10 +10,12 @@ from types import SimpleNamespace
 import pytest
 
 from mirrors.errors import FetchFailed, MirrorError, NoSpace
-from mirrors.fetch import Artifact, Fetched, fetch
+from mirrors.fetch import Artifact, Downloads, Fetched, fetch
 from mirrors.fetching import crew, schedule
 from mirrors.fetching.schedule import FIRST_PIECE
+from mirrors.fetching.transfer import SourceFault, ask
 from mirrors.http import HttpSettings
+from mirrors.interrupt import Interrupt
 from mirrors.store import Store
 from tests.mirrors.loopback import Fault, LoopbackMirror
 
@@ -271,12 +273,121 @@ def test_another_size_is_refused_before_the_bytes(mirror: LoopbackMirror, store:
         get(store, http, mirror, artifact=Artifact(NAME, 7, SHA256))
 
 
-def test_a_lie_about_the_size_is_survived(
+UNSIZED = Artifact(NAME, None, SHA256)
+FIRST = f"bytes 0-{FIRST_PIECE - 1}/"
+
+
+@pytest.mark.parametrize(
+    ("data", "fault"),
+    [
+        (DATA + b"more", Fault()),
+        (DATA + b"more", Fault(tamper=True)),
+        (DATA[:1_500_000], Fault()),
+        (DATA[:1], Fault()),
+        (DATA[:2_000_000], Fault(stall=100_000)),
+        (DATA * 2, Fault(stall=0)),
+        (DATA, Fault(headers={"Content-Range": FIRST + "4000000000"})),
+        (DATA, Fault(headers={"Content-Range": FIRST + "9" * 18})),
+        (DATA, Fault(headers={"Content-Range": FIRST + "9" * 5000})),
+        (DATA, Fault(headers={"Content-Range": "bytes 0-0/0"}, status=206)),
+        (DATA, Fault(headers={"Content-Range": "bytes */0"}, status=416)),
+        (DATA, Fault(status=416)),
+        (b"", Fault(ignore_range=True)),
+        (DATA + b"more", Fault(ignore_range=True)),
+    ],
+)
+def test_one_that_lies_about_the_size_and_answers_first_does_not_decide(
+    mirror: LoopbackMirror,
+    other: LoopbackMirror,
+    store: Store,
+    http: HttpSettings,
+    monkeypatch: pytest.MonkeyPatch,
+    data: bytes,
+    fault: Fault,
+) -> None:
+    monkeypatch.setattr(schedule, "STALL", 0.3)
+    monkeypatch.setattr(crew, "TICK", 0.02)
+    mirror.add(NAME, data)
+    mirror.misbehave("*", fault)
+    with Downloads(store, http) as downloads:
+        fetched = downloads.want(UNSIZED, [mirror.url(NAME), other.url(NAME)]).result()
+        assert netloc(other) not in downloads.dropped
+    assert fetched.path.read_bytes() == DATA
+
+
+def test_of_two_sizes_the_one_that_more_say_is_believed(
     mirror: LoopbackMirror, other: LoopbackMirror, store: Store, http: HttpSettings
 ) -> None:
-    mirror.add(NAME, DATA + b"more")
-    artifact = Artifact(NAME, None, SHA256)
-    assert get(store, http, mirror, other, artifact=artifact).per_source[netloc(other)] == len(DATA)
+    with LoopbackMirror() as third:
+        third.add(NAME, DATA)
+        mirror.add(NAME, DATA[:-1])
+        mirror.misbehave("*", Fault(rate=100_000))
+        fetched = get(store, http, mirror, other, third, artifact=UNSIZED)
+    assert fetched.per_source[netloc(mirror)] < len(DATA) // 2
+
+
+def test_most_sources_may_lie_about_the_size_alike(
+    mirror: LoopbackMirror, other: LoopbackMirror, store: Store, http: HttpSettings
+) -> None:
+    with LoopbackMirror() as third:
+        for liar in (mirror, third):
+            liar.add(NAME, DATA[:-1])
+        assert get(store, http, mirror, third, other, artifact=UNSIZED).per_source[netloc(other)] > 0
+
+
+def test_one_that_is_slow_and_says_another_size_is_left_for_the_other_one(
+    mirror: LoopbackMirror, other: LoopbackMirror, store: Store, http: HttpSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(schedule, "WINDOW", 0.3)
+    mirror.add(NAME, DATA[:-1])
+    mirror.misbehave("*", Fault(rate=4000))
+    assert get(store, http, mirror, other, artifact=UNSIZED).per_source[netloc(mirror)] < len(DATA) // 10
+
+
+def test_bytes_that_are_here_cost_nobody_its_good_name_when_the_size_was_a_lie(
+    mirror: LoopbackMirror, other: LoopbackMirror, store: Store, http: HttpSettings
+) -> None:
+    put(store, 0, DATA[:2_000_000], netloc(other))
+    mirror.add(NAME, DATA[:1_500_000])
+    with Downloads(store, http) as downloads:
+        assert downloads.want(UNSIZED, [mirror.url(NAME), other.url(NAME)]).result().path.read_bytes() == DATA
+        assert netloc(other) not in downloads.dropped
+
+
+@pytest.mark.parametrize("size", [0, -1])
+def test_a_size_that_no_file_of_that_sha256_has_ends_it(
+    mirror: LoopbackMirror, store: Store, http: HttpSettings, size: int
+) -> None:
+    put(store, 0, b"what an earlier run left")
+    with pytest.raises(FetchFailed, match=f"cannot have {size} bytes") as caught:
+        get(store, http, mirror, artifact=Artifact(NAME, size, SHA256))
+    assert caught.value.hint
+
+
+def test_a_total_of_too_many_digits_is_no_size(
+    mirror: LoopbackMirror, other: LoopbackMirror, store: Store, http: HttpSettings
+) -> None:
+    mirror.misbehave("*", Fault(headers={"Content-Range": FIRST + "9" * 5000}))
+    assert get(store, http, mirror, other).per_source == {netloc(other): len(DATA)}
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("http://192.0.2.1/a", "is not https"),
+        ("ftp://127.0.0.1/a", "is not https"),
+        ("/etc/hostname", "is not https"),
+        ("https://[a/b", "is not a URL that can be fetched"),
+    ],
+)
+def test_an_address_of_another_kind_is_never_asked(
+    mirror: LoopbackMirror, store: Store, http: HttpSettings, url: str, reason: str
+) -> None:
+    with pytest.raises(FetchFailed, match=reason):
+        fetch(WANTED, [url], store, http)
+    with pytest.raises(SourceFault, match=reason), ask(url, 0, None, http, Interrupt()):
+        pass
+    assert fetch(WANTED, [url, mirror.url(NAME)], store, http).retries == 0
 
 
 def test_a_slow_source_is_left_for_a_fast_one(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 import pytest
 
 from mirrors import catalogue, index
 from mirrors.errors import Unreachable
 from mirrors.http import HttpSettings
-from mirrors.index import Listed, NotAnIndex, Page
+from mirrors.index import Listed, NotAnIndex, NotHttps, Page
 from mirrors.rows import Layout
 from tests.mirrors.loopback import Fault, LoopbackMirror
 
@@ -83,3 +86,108 @@ def test_a_server_that_is_gone(mirror: LoopbackMirror, http: HttpSettings) -> No
     mirror.stop()
     with pytest.raises(Unreachable, match="refuses connections"):
         page(mirror, http)
+
+
+JSON = "application/vnd.pypi.simple.v1+json"
+HERE = "http://127.0.0.1:8/simple/demo-thing/"
+
+
+def html_page(*links: tuple[str, str], url: str = HERE) -> Page:
+    anchors = "".join(f'<a href="{href}">{name}</a>' for href, name in links)
+    return Page(anchors.encode(), url, "text/html")
+
+
+def json_page(*files: dict[str, Any]) -> Page:
+    document = {"meta": {"api-version": "1.1"}, "name": "demo-thing", "versions": [], "files": files}
+    return Page(json.dumps(document).encode(), HERE, JSON)
+
+
+@pytest.mark.parametrize(
+    ("url", "page_url", "listed"),
+    [
+        ("https://a.example/x", HERE, True),
+        ("https://a.example/x", "https://a.example/", True),
+        ("http://127.0.0.1:9/x", HERE, True),
+        ("http://127.0.0.1:9/x", "https://a.example/", False),
+        ("http://a.example/x", HERE, False),
+        ("http://a.example/x", "http://a.example/", False),
+        ("file:///etc/passwd", HERE, False),
+        ("file://127.0.0.1/etc/passwd", HERE, False),
+        ("ftp://127.0.0.1/x", HERE, False),
+    ],
+)
+def test_only_a_link_that_may_be_followed_is_listed(url: str, page_url: str, listed: bool) -> None:
+    good = "https://b.example/older"
+    found = index.files(html_page((good, OLDER), (url, NAME), url=page_url), "demo-thing")
+    assert [file.url for file in found] == [good, url][: 1 + listed]
+    if not listed:
+        with pytest.raises(NotHttps, match="lists demo-thing at an address that is not https"):
+            index.files(html_page((url, NAME), url=page_url), "demo-thing")
+
+
+@pytest.mark.parametrize("name", ["../../demo-1.0.tar.gz", "demo 1.0.tar.gz", "d" * 200 + ".tar.gz", "demo\n.whl", ""])
+def test_a_file_with_an_impossible_name_is_left_out(name: str) -> None:
+    files = [{"filename": it, "url": f"https://a.example/{len(it)}", "hashes": {}} for it in (name, NAME)]
+    assert [file.filename for file in index.files(json_page(*files), "demo-thing")] == [NAME]
+
+
+@pytest.mark.parametrize("size", [0, -1, 10**100])
+def test_a_size_that_no_file_has_is_none(size: int) -> None:
+    (found,) = index.files(json_page({"filename": NAME, "url": "/x", "hashes": {}, "size": size}), "demo-thing")
+    assert found.size is None
+
+
+def test_a_link_with_a_million_tags_is_none() -> None:
+    hidden = Page(f'<a href="/x">{"<b>" * 1_000_000}{NAME}</a><a href="/y">{OLDER}</a>'.encode(), HERE, "text/html")
+    assert [file.filename for file in index.files(hidden, "demo-thing")] == [OLDER]
+
+
+def test_a_link_with_a_comparison_that_should_have_been_escaped_is_one() -> None:
+    page = Page(f'<a href="/x" data-requires-python=">=3.8,<4">{NAME}</a>'.encode(), HERE, "text/html")
+    assert [file.filename for file in index.files(page, "demo-thing")] == [NAME]
+
+
+@pytest.mark.parametrize("type_", ["text/html", JSON])
+def test_of_more_links_than_any_project_has_only_some_are_parsed(type_: str) -> None:
+    names = [f"demo_thing-2.0-{number}-py3-none-any.whl" for number in range(9_000)]
+    page = (
+        html_page(*(("/x", name) for name in names))
+        if type_ == "text/html"
+        else json_page(*({"filename": name, "url": "/x", "hashes": {}} for name in names))
+    )
+    assert [file.filename for file in index.files(page, "demo-thing")] == names[: 1 << 13]
+
+
+def test_a_page_of_countless_values_is_not_parsed() -> None:
+    with pytest.raises(NotAnIndex):
+        index.files(Page(json_page().content[:-1] + b', "x": [' + b"1," * 1_100_000 + b"1]}", HERE, JSON), "demo-thing")
+
+
+@pytest.mark.parametrize("formats", [("json",), ("html",)])
+def test_links_to_the_own_host_get_the_credentials_of_the_index_and_no_others(
+    mirror: LoopbackMirror, other: LoopbackMirror, http: HttpSettings, sha256: str, formats: tuple[str, ...]
+) -> None:
+    mirror.formats = formats
+    mirror.link(NAME, mirror.url(NAME))
+    mirror.link(OLDER, other.url(OLDER))
+    with_user = mirror.base.replace("://", "://user:secret@")
+    found = index.files(index.get_page(catalogue.adhoc(f"{with_user}/simple"), "demo-thing", http, 5.0), "demo-thing")
+    assert {file.url for file in found} == {f"{with_user}/files/{NAME}", other.url(OLDER)}
+
+
+def test_a_link_with_a_user_of_its_own_keeps_it() -> None:
+    page = html_page(("https://else:other@a.example/x", NAME), url="https://user:secret@a.example/simple/demo-thing/")
+    assert [file.url for file in index.files(page, "demo-thing")] == ["https://else:other@a.example/x"]
+
+
+def test_credentials_survive_a_redirect_on_the_own_host_and_end_at_another(
+    mirror: LoopbackMirror, other: LoopbackMirror, http: HttpSettings, sha256: str
+) -> None:
+    other.add(NAME, b"PK newer")
+    index_url = mirror.index_url.replace("://", "://user:secret@")
+    found = []
+    for server in (mirror, other):
+        mirror.misbehave("/simple/*", Fault(redirect=f"{server.base}/flat/"))
+        page_of = index.get_page(catalogue.adhoc(index_url), "demo-thing", http, 5.0)
+        found.append(index.files(page_of, "demo-thing", lambda name: name == NAME)[0].url)
+    assert found == [mirror.url(NAME).replace("://", "://user:secret@"), other.url(NAME)]

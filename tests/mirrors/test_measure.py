@@ -213,6 +213,21 @@ def test_a_file_that_is_shorter_than_was_thought_is_read_where_it_is(
         assert partial.complete
 
 
+@pytest.mark.parametrize(
+    "lie", [Fault(headers={"Content-Range": "bytes 0-0/1"}), Fault(status=416, headers={"Content-Range": "bytes */1"})]
+)
+def test_one_that_lies_of_the_size_and_is_first_puts_nobody_else_out(
+    servers: list[LoopbackMirror], http: HttpSettings, store: Store, lie: Fault
+) -> None:
+    servers[0].misbehave(FILE, lie)
+    for server in servers[1:4]:
+        server.misbehave("/simple/*", Fault(rate=2000))  # so that they come later
+    found = run(servers[:4], http, store, UNSIZED)
+    assert [it.verdict for it in found] == ["unusable", "good", "good", "good"]
+    assert all(it.probe_bytes >= PROBE_BYTES for it in found[1:])
+    in_store(store)
+
+
 def test_of_many_hashes_that_the_lock_allows_the_listed_one_names_the_bytes(
     servers: list[LoopbackMirror], http: HttpSettings, store: Store
 ) -> None:
@@ -274,6 +289,16 @@ def test_wrong_bytes_are_kept_under_the_name_of_who_gave_them(
         for start, end in theirs:
             partial.forget(start, end)
         assert all(partial.read(*part) == WHEEL[part[0] : part[1]] for part in partial.have)
+
+
+def test_numbers_without_end_in_the_second_round_are_one_connection_less(
+    servers: list[LoopbackMirror], http: HttpSettings, store: Store
+) -> None:
+    servers[0].misbehave(FILE, Fault(status=416, headers={"Content-Range": f"bytes */{'9' * 5000}"}))
+    servers[0].misbehave("/files/*", Fault(rate=1e9, times=1))  # what is asked first
+    (found,) = run(servers[:1], http, store, UNSIZED, deadline=5.0)
+    assert (found.verdict, found.connections, found.rate) == ("good", 1, found.single_rate)
+    assert len(servers[0].requests) > 2
 
 
 def test_one_that_wants_no_more_connections_keeps_its_first_rate(

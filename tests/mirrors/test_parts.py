@@ -13,7 +13,7 @@ SHA256 = "ab" * 32
 def test_parts_are_disjoint_and_end_with_the_file() -> None:
     parts = Parts(250)
     assert [parts.take(100) for _ in range(4)] == [Part(0, 100), Part(100, 200), Part(200, 250), None]
-    assert parts.free == 0
+    assert parts.free() == 0
 
 
 def test_what_is_here_is_not_read() -> None:
@@ -31,8 +31,19 @@ def test_the_largest_gap_is_taken_where_none_is_large_enough() -> None:
 def test_a_file_of_unknown_size_goes_on_until_somebody_knows() -> None:
     parts = Parts()
     assert [parts.take(100), parts.take(100)] == [Part(0, 100), Part(100, 200)]
-    parts.size = 230
+    parts.learn_size(230, "upstream", sure=True)
     assert [parts.take(100), parts.take(100)] == [Part(200, 230), None]
+
+
+def test_what_one_source_says_of_the_size_counts_for_its_own_parts_until_another_one_says_so_too() -> None:
+    parts = Parts()
+    for _ in range(2):
+        parts.learn_size(50, "a:1")
+    assert [parts.take(100, told=50), parts.take(100, told=50), parts.take(100)] == [Part(0, 50), None, Part(50, 150)]
+    assert parts.take_any(100, told=50) == Part(0, 50, spare=True)
+    parts.learn_size(200, "b:1")
+    parts.learn_size(200, "c:1")
+    assert [parts.take(100), parts.take(100)] == [Part(150, 200), None]
 
 
 def test_the_rest_of_a_part_goes_to_somebody_else() -> None:
@@ -40,7 +51,8 @@ def test_the_rest_of_a_part_goes_to_somebody_else() -> None:
     part = parts.take(100)
     assert part is not None
     parts.give_back(part, 30)
-    assert parts.free == 70
+    assert parts.free() == 70
+    assert parts.free(told=50) == 20
     assert parts.take(100) == Part(30, 100)
 
 

@@ -13,6 +13,7 @@ from mirrors import catalogue
 from mirrors.catalogue import Mirror
 from mirrors.http import HttpSettings
 from mirrors.probe import PROBE_BYTES, Measurement, Wanted, measure
+from mirrors.store import Store
 from tests.mirrors.loopback import Fault, LoopbackMirror
 
 NAME = "torch-2.13.0+cpu-py3-none-any.whl"
@@ -150,6 +151,41 @@ def test_another_range_than_was_asked_for_is_out(
         server.misbehave(FILE, Fault(headers={"Content-Range": f"bytes 0-9/{len(WHEEL)}"}))
     found = measure([candidate(mirror), candidate(other)], WANTED, http)
     assert sorted(it.reason for it in found)[0] == "answers with another range than was asked for"
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        (Fault(headers={"Content-Range": f"bytes 0-9/{'9' * 5000}"}), "answers with another range than was asked for"),
+        (Fault(status=416, headers={"Content-Range": f"bytes */{'9' * 5000}"}), "answers HTTP 416"),
+    ],
+)
+def test_a_number_without_end_is_out(mirror: LoopbackMirror, http: HttpSettings, fault: Fault, reason: str) -> None:
+    mirror.misbehave(FILE, fault)
+    assert probe(mirror, http).reason.startswith(reason)
+
+
+def test_a_part_behind_the_end_that_the_same_answer_tells_is_out(
+    mirror: LoopbackMirror, http: HttpSettings, tmp_path: Path
+) -> None:
+    store = Store(tmp_path)
+    with store.incoming(SHA256) as partial:
+        assert partial is not None
+        partial.write(0, WHEEL[:1000], "earlier")
+    mirror.misbehave(FILE, Fault(headers={"Content-Range": "bytes 1000-1009/10"}))
+    (found,) = measure([candidate(mirror)], dataclasses.replace(WANTED, size=None), http, store=store)
+    assert found.reason == "answers with another range than was asked for"
+
+
+def test_an_index_that_keeps_its_files_to_itself_gets_its_password_for_them_too(
+    mirror: LoopbackMirror, other: LoopbackMirror, http: HttpSettings
+) -> None:
+    mirror.link(NAME, mirror.url(NAME))
+    own = candidate(mirror, url=mirror.index_url.replace("://", "://user:secret@"))
+    other.link(NAME, mirror.url(NAME))
+    measure([own], WANTED, http)
+    measure([candidate(other)], WANTED, http)
+    assert ["authorization" in seen.headers for seen in mirror.requested(FILE)] == [True, False]
 
 
 def test_a_model_file_is_asked_for_by_its_address_without_a_page(

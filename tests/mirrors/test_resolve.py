@@ -12,9 +12,10 @@ import pytest
 from mirrors import catalogue, index
 from mirrors.errors import MirrorError
 from mirrors.http import HttpSettings
+from mirrors.index import Listed
 from mirrors.known import Known
 from mirrors.lock import Pin
-from mirrors.resolve import Index, at_hand, is_local, resolve
+from mirrors.resolve import Index, Wheel, at_hand, resolve
 from mirrors.store import Store
 from mirrors.tags import manylinux, supported
 from tests.mirrors.loopback import Fault, LoopbackMirror
@@ -53,6 +54,11 @@ def pin(*filenames: str) -> Pin:
     return Pin(project, version, frozenset(hashlib.sha256(name.encode()).hexdigest() for name in filenames))
 
 
+def learnt(known: Known, *wheels: Wheel) -> None:
+    """What is kept once the wheels have been verified."""
+    known.keep(TAGS, (Listed(w.filename, w.urls[0], w.artifact.sha256, len(w.filename)) for w in wheels))
+
+
 def measured(server: LoopbackMirror) -> Index:
     """The server as an index of which it is known where the sample lies."""
     mirror = catalogue.adhoc(server.index_url)
@@ -68,7 +74,8 @@ def test_one_page_is_read_and_the_other_mirrors_are_known_by_their_layout(
     (wheel,) = resolve([pin(DEMO)], TAGS, [measured(first), measured(second)], HTTP, known)
     assert [url.split("/packages/")[0] for url in wheel.urls] == [first.base, second.base]
     assert len({url.split("/packages/")[1] for url in wheel.urls}) == 1
-    assert (wheel.artifact.size, wheel.filename) == (len(DEMO), DEMO)
+    assert (wheel.told, wheel.filename) == (len(DEMO), DEMO)
+    assert wheel.artifact.size is None  # a page's word is not good enough
     assert len(first.requests) == 1
     assert second.requests == []
 
@@ -77,7 +84,7 @@ def test_what_was_learnt_is_not_asked_again_of_any_mirror(
     mirrors: Callable[..., LoopbackMirror], known: Known, tmp_path: Path
 ) -> None:
     first, second = mirrors(DEMO), mirrors()
-    resolve([pin(DEMO)], TAGS, [measured(first)], HTTP, known)
+    learnt(known, *resolve([pin(DEMO)], TAGS, [measured(first)], HTTP, known))
     first.requests.clear()
     (wheel,) = resolve([pin(DEMO)], TAGS, [measured(second)], HTTP, Known(tmp_path / "wheels.json"))
     assert wheel.urls[0].startswith(f"{second.base}/packages/")
@@ -126,7 +133,7 @@ def test_a_wheel_in_a_local_directory_goes_before_all_indexes(
     server = mirrors(DEMO)
     here = Index(catalogue.adhoc((tmp_path / "wheels").as_uri()))
     (wheel,) = resolve([pin(DEMO)], TAGS, [measured(server), here], HTTP, known)
-    assert is_local(wheel)
+    assert wheel.path == tmp_path / "wheels" / DEMO
     assert server.requests == []
 
 
@@ -141,6 +148,51 @@ def test_a_page_without_hashes_will_do_where_the_lock_names_the_file(
         resolve([unnamed], TAGS, [flat], HTTP, known)
     (wheel,) = resolve([replace(unnamed, names=((DEMO, sha256),))], TAGS, [flat], HTTP, known)
     assert wheel.urls == (server.url(DEMO),)
+
+
+def test_measured_mirrors_of_another_layout_are_asked_where_they_have_the_file(
+    mirrors: Callable[..., LoopbackMirror], known: Known
+) -> None:
+    servers = [mirrors(DEMO), mirrors(DEMO), mirrors(DEMO)]
+    for server in servers[:2]:
+        for filename in (SAMPLE, DEMO):
+            server.link(filename, f"/files/{filename}")
+    (wheel,) = resolve([pin(DEMO)], TAGS, [measured(server) for server in servers], HTTP, known)
+    assert [url.split("/")[2] for url in wheel.urls] == [server.base.split("/")[2] for server in servers]
+
+
+def test_an_index_cannot_pass_another_file_of_the_lock_off_as_ours(
+    mirrors: Callable[..., LoopbackMirror], known: Known
+) -> None:
+    windows = "demo-2.0-cp312-cp312-win_amd64.whl"
+    evil, honest = mirrors(), mirrors(DEMO)
+    evil.add(DEMO, windows.encode())
+    both = pin(DEMO, windows)
+    hashes = {name: hashlib.sha256(name.encode()).hexdigest() for name in (DEMO, windows)}
+    named = replace(both, names=tuple(hashes.items()))
+    (wheel,) = resolve([named], TAGS, [measured(evil), measured(honest)], HTTP, known)
+    assert (wheel.filename, wheel.artifact.sha256) == (DEMO, hashes[DEMO])
+
+
+def test_an_index_that_fails_is_asked_last_from_then_on_and_by_four_at_most(
+    mirrors: Callable[..., LoopbackMirror], known: Known
+) -> None:
+    names = [f"demo{number}-2.0-py3-none-any.whl" for number in range(20)]
+    busy, good = mirrors(), mirrors(*names)
+    indexes = [measured(busy), measured(good)]
+    busy.misbehave("*", Fault(status=429, headers={"Retry-After": "3600"}))
+    wheels = resolve([pin(name) for name in names], TAGS, indexes, HTTP, known)
+    assert [wheel.filename for wheel in wheels] == names
+    assert len(busy.requests) <= 4
+
+
+def test_the_users_own_index_is_asked_however_many_mirrors_there_are(
+    mirrors: Callable[..., LoopbackMirror], known: Known
+) -> None:
+    own = mirrors(DEMO)
+    indexes = [*(measured(mirrors()) for _ in range(5)), Index(catalogue.adhoc(own.index_url))]
+    (wheel,) = resolve([pin(DEMO)], TAGS, indexes, HTTP, known)
+    assert any(url.startswith(own.base) for url in wheel.urls)
 
 
 def test_a_file_that_was_measured_on_other_mirrors_too_is_taken_from_them_all(
@@ -158,7 +210,7 @@ def test_all_is_at_hand_only_when_every_file_is_in_the_store_or_in_a_directory(
     mirrors: Callable[..., LoopbackMirror], known: Known, tmp_path: Path
 ) -> None:
     store, pins = Store(tmp_path / "store"), [pin(DEMO), pin(SAMPLE)]
-    resolve(pins, TAGS, [measured(mirrors(DEMO))], HTTP, known)
+    learnt(known, *resolve(pins, TAGS, [measured(mirrors(DEMO))], HTTP, known))
     assert at_hand(pins, TAGS, [], known, store) is None
     for filename in (DEMO, SAMPLE):
         (tmp_path / filename).write_bytes(filename.encode())
@@ -185,7 +237,9 @@ def test_a_memory_that_cannot_be_written_is_done_without(
     mirrors: Callable[..., LoopbackMirror], tmp_path: Path
 ) -> None:
     (tmp_path / "file").touch()
-    resolve([pin(DEMO)], TAGS, [measured(mirrors(DEMO))], HTTP, Known(tmp_path / "file" / "wheels.json"))
+    known = Known(tmp_path / "file" / "wheels.json")
+    learnt(known, *resolve([pin(DEMO)], TAGS, [measured(mirrors(DEMO))], HTTP, known))
+    assert known.recall(TAGS) == {}
 
 
 def test_an_environment_takes_the_wheels_of_its_own_python_and_platforms() -> None:

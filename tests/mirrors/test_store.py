@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from mirrors.errors import Busy, MirrorError, NoSpace
+from mirrors.partial import notes_of
 from mirrors.store import Mismatch, Partial, Store, free_space, trouble
 from tests.mirrors.loopback import until
 
@@ -167,6 +168,38 @@ def test_what_somebody_fetches_is_left_alone(store: Store) -> None:
     store.sweep()
     assert list((store.root / "locks").iterdir()) == []
     assert store.has(SHA256)
+
+
+def test_what_killed_processes_left_can_be_removed(store: Store, tmp_path: Path) -> None:
+    fifo = tmp_path / "fifo"  # to take it in never comes to an end
+    os.mkfifo(fifo)
+    code = (
+        "import sys; from pathlib import Path; from mirrors.store import Store\n"
+        "Store(Path(sys.argv[1])).add(Path(sys.argv[2]))"
+    )
+    with subprocess.Popen([sys.executable, "-c", code, store.root, fifo]) as child:
+        try:
+            until(lambda: list(store.root.glob("partial/tmp*/file")))
+            [directory] = store.debris()
+            assert not store.discard(directory)
+            assert directory.exists()
+        finally:
+            child.kill()
+    notes = notes_of(store.root / "partial" / SHA256)
+    notes.write_text("0 5 a:1\n")
+    assert list(store.debris()) == [directory, notes]
+    with store.incoming(SHA256) as partial:
+        assert partial is not None
+        assert not store.discard(notes)
+    notes.write_text("0 5 a:1\n")
+    (tmp_path / "a").write_bytes(DATA)
+    assert store.add(tmp_path / "a") == SHA256
+    assert store.discard(notes)
+    assert store.discard(directory)
+    assert not store.discard(directory)
+    assert list(store.debris()) == []
+    assert store.has(SHA256)
+    assert list((store.root / "partial").iterdir()) == []
 
 
 def test_who_waited_for_a_lock_that_was_removed_still_excludes_others(store: Store) -> None:
