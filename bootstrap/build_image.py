@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from packaging.tags import Tag
+
 from bootstrap import machine, plan, report, torch_builds, weights, wheels
 from bootstrap.console import Console
 from bootstrap.packages import PackageSources, directories
@@ -12,6 +14,7 @@ from bootstrap.sourcing import candidates, choose_sources, http_settings
 from bootstrap.state import Home, writable
 from bootstrap.torch_builds import Pick, TorchBuild
 from images import build as images
+from images.errors import ImageError
 from images.inputs import shipped_recipe
 from images.spec import ImageSpec, PlannedStep
 from mirrors import lock
@@ -44,6 +47,7 @@ class Prepared:
     spec: ImageSpec
     steps: tuple[PlannedStep, ...]
     wheels: tuple[Wheel, ...]
+    tags: tuple[Tag, ...]
     sources: PackageSources | None
     http: HttpSettings
     recorder: Recorder
@@ -80,8 +84,8 @@ def prepare(request: Request, home: Home, console: Console, *, keep: bool = True
     recorder.facts.update(torch=torch.build.id)
     base = request.base_image or BASE_IMAGE
     spec = ImageSpec(tag, base, torch.build.id, model, weights.directory(home, model), wheels.paths(home, found))
-    steps = images.plan(spec, wheel_bytes=sum(wheel.artifact.size or 0 for wheel in found))
-    return Prepared(spec, steps, found, sources, http, recorder)
+    steps = images.plan(spec, wheel_bytes=sum(wheel.artifact.size or wheel.told or 0 for wheel in found))
+    return Prepared(spec, steps, found, tags, sources, http, recorder)
 
 
 def build(prepared: Prepared, home: Home, console: Console) -> Deployment:
@@ -91,19 +95,26 @@ def build(prepared: Prepared, home: Home, console: Console) -> Deployment:
         MirrorError: the weights could not be had. ImageError: no engine, or the build failed.
     """
     spec, recorder = prepared.spec, prepared.recorder
+    images.require_engine()
     if prepared.sources is not None:
         total = float(wheels.size(prepared.wheels))
         with console.working("fetch the wheels", total) as task, recorder.phase("wheels", "fetch the wheels") as got:
-            fetched = wheels.bring(home, prepared.wheels, prepared.sources, prepared.http, task.advance)
+            fetched = wheels.bring(home, prepared.wheels, prepared.sources, prepared.http, task.counting(int(total)))
+            wheels.learn(home, prepared.tags, prepared.wheels)
             got.bytes, got.source = wheels.received(one.per_source for one in fetched)
     if not weights.present(home, spec.model):
         total = float(spec.model.weight_bytes)
         with console.working("fetch the weights", total) as task, recorder.phase("weights", "fetch the weights") as got:
-            sources = weights.bring(home, spec.model, prepared.http, on_file=task.say, on_bytes=task.advance)
+            sources = weights.bring(home, spec.model, prepared.http, on_bytes=task.counting(int(total)))
             got.bytes, got.source = spec.model.weight_bytes, ", ".join(sources)
     offset = recorder.elapsed
     with console.working(f"build {spec.tag}") as task:
-        built = images.build(spec, task.say, scratch=writable(home.cache))
+        try:
+            built = images.build(spec, task.say, scratch=writable(home.cache))
+        except ImageError as error:
+            if wheels.drop_damaged(home, prepared.wheels):
+                raise ImageError(f"{error} (a stored wheel was damaged)", "build again: it is fetched again") from error
+            raise
     for phase in built.phases:
         recorder.add(Timing(phase.name, phase.name, offset + phase.started, phase.seconds))
     recorder.facts.update(id=built.image_id, size=f"{built.size / 1e6:.0f} MB")

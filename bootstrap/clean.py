@@ -4,10 +4,11 @@
     partial downloads       of files that never became whole
     environments            that were not built to the end, or whose interpreter is gone
     model directories       that were not put together to the end
+    temporary files         of processes that were killed
 
 Environments that are whole stay, so that one can go back to them, and so do models. What a running process holds stays:
 an installation under way is waited for by the person, a file that is being fetched is skipped, and so is one that was
-used a moment ago, since who reads a file of the store holds no lock on it.
+used a moment ago, since who reads a file of the store holds no lock on it (unless the person names another time).
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -29,8 +30,8 @@ from bootstrap.generations import Generation
 from bootstrap.state import Home
 from mirrors.store import Store
 
-What = Literal["stored file", "partial download", "unfinished environment", "unfinished model"]
-_RECENT = 600.0  # seconds; longer than any of our readers pauses
+What = Literal["stored file", "partial download", "unfinished environment", "unfinished model", "temporary file"]
+RECENT = 600.0  # seconds; longer than any of our readers pauses
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
 
@@ -65,15 +66,16 @@ def seconds(text: str) -> float:
     return float(int(found[1]) * _UNITS[found[2]])
 
 
-def find(home: Home, unused_for: float = 0.0) -> list[Leftover]:
-    """What nothing uses, and nothing used for so many seconds. Changes nothing.
+def find(home: Home, unused_for: float | None = None) -> list[Leftover]:
+    """What nothing uses, and nothing used for so many seconds; None: RECENT for files of the store. Changes nothing.
 
     Raises:
         SetupError: an installation is under way.
     """
     with _alone(home):
-        found = [*_in_store(home), *_environments(home), *_models(home)]
-    latest = time.time() - unused_for
+        in_store = _in_store(home, RECENT if unused_for is None else unused_for)
+        found = [*in_store, *_environments(home), *_models(home), *_temporary(home)]
+    latest = time.time() - (unused_for or 0.0)
     return [leftover for leftover in found if leftover.used <= latest]
 
 
@@ -87,7 +89,10 @@ def remove(home: Home, leftovers: Sequence[Leftover], on_removed: Callable[[Left
     with _alone(home):
         unfinished = {leftover.path for leftover in (*_environments(home), *_models(home))}
         for leftover in leftovers:
-            if leftover.sha256 is None:
+            if leftover.what == "temporary file":
+                if not _discard(store, leftover):
+                    continue
+            elif leftover.sha256 is None:
                 if leftover.path not in unfinished:
                     continue  # finished meanwhile
                 shutil.rmtree(leftover.path)
@@ -99,8 +104,8 @@ def remove(home: Home, leftovers: Sequence[Leftover], on_removed: Callable[[Left
     return gone
 
 
-def _in_store(home: Home) -> Iterator[Leftover]:
-    store, latest = Store(home.store), time.time() - _RECENT
+def _in_store(home: Home, unused_for: float) -> Iterator[Leftover]:
+    store, latest = Store(home.store), time.time() - unused_for
     for stored in store.objects():
         path = store.path(stored.sha256) if stored.whole else home.store / "partial" / stored.sha256
         if stored.whole and (path.stat().st_nlink > 1 or stored.used > latest):
@@ -128,6 +133,31 @@ def _models(home: Home) -> Iterator[Leftover]:
     for path in _directories(home.models):
         if path.name.startswith("."):  # see bootstrap.weights
             yield Leftover("unfinished model", path, _room(path), path.stat().st_mtime)
+
+
+def _temporary(home: Home) -> Iterator[Leftover]:
+    """What is written and renamed within moments, and has been there for long."""
+    patterns = ((home.cache, "*.tmp"), (home.cache, ".choices.json.*"), (home.deployments, "*.tmp"))
+    files = [path for directory, pattern in patterns for path in sorted(directory.glob(pattern))]
+    for path in (*Store(home.store).debris(), *files):
+        with suppress(FileNotFoundError):  # done meanwhile
+            used = _touched(path)
+            if used < time.time() - RECENT:
+                room = _room(path) if path.is_dir() else path.lstat().st_blocks * 512
+                yield Leftover("temporary file", path, room, used)
+
+
+def _discard(store: Store, leftover: Leftover) -> bool:
+    if store.root in leftover.path.parents:
+        return store.discard(leftover.path)
+    leftover.path.unlink(missing_ok=True)
+    return True
+
+
+def _touched(path: Path) -> float:
+    """When a file, or anything in a directory, was last written."""
+    below = list(path.iterdir()) if path.is_dir() else []
+    return max(found.lstat().st_mtime for found in [path, *below])
 
 
 def _directories(directory: Path) -> list[Path]:

@@ -310,7 +310,7 @@ def mirrors(ctx: click.Context, kind: str | None, as_json: bool) -> None:
     if as_json:
         console.data(mirror_commands.as_document(known))
     else:
-        console.table(present.catalogue_table(known))
+        console.table(present.catalogue_table(known, for_terminal=console.out.is_terminal))
 
 
 _kind = click.option("--kind", default="pypi", show_default=True, metavar="KIND", help="What the mirrors serve.")
@@ -326,7 +326,10 @@ _kind = click.option("--kind", default="pypi", show_default=True, metavar="KIND"
 @click.argument("named", nargs=-1, metavar="[ID|URL]...")
 @click.pass_context
 def test(ctx: click.Context, kind: str, as_json: bool, named: tuple[str, ...]) -> None:
-    """Measure mirrors from here, and say what each can do and why; by default all of a kind."""
+    """Measure mirrors from here, and say what each can do and why; by default all of a kind.
+
+    The exit code is 1 if none of those that were named is usable.
+    """
     from bootstrap import mirror_commands, present
 
     console = _console(ctx)
@@ -335,6 +338,8 @@ def test(ctx: click.Context, kind: str, as_json: bool, named: tuple[str, ...]) -
         console.data(mirror_commands.measured(found))
     else:
         console.table(present.verdicts_table(found))
+    if named and all(measurement.verdict != "good" for measurement in found):
+        ctx.exit(FAILED)
 
 
 @mirrors.command(
@@ -391,20 +396,24 @@ def clean(ctx: click.Context, older_than: str | None, dry_run: bool, yes: bool, 
     """Give back the room of fetched files and left-overs that nothing uses."""
     from bootstrap import clean as command
     from bootstrap import present
+    from bootstrap.errors import UsageProblem
 
     console, home = _console(ctx), _home()
-    found = command.find(home, 0.0 if older_than is None else command.seconds(older_than))
+    found = command.find(home, None if older_than is None else command.seconds(older_than))
     room = sum(leftover.size for leftover in found)
     if found and not as_json:
         (console.table if dry_run else console.show)(present.leftovers_table(found))
     if found and not dry_run:
-        if sys.stdin.isatty() and not yes:
+        if not yes:
+            if not sys.stdin.isatty():
+                raise UsageProblem(f"to remove {present.size(room)} needs a yes, and this is no terminal", "add --yes")
             click.confirm(f"Remove them ({present.size(room)})?", default=True, abort=True, err=True)
         with console.working("remove", float(room)) as task:
             found = command.remove(home, found, lambda leftover: task.advance(leftover.size))
         console.say(f"removed: {present.size(sum(leftover.size for leftover in found))}", "bold green")
     elif not found:
-        console.say("nothing to remove: all that is here is in use")
+        recently = "more recently than that" if older_than else f"in the last {command.RECENT / 60:.0f} minutes"
+        console.say(f"nothing to remove: all that is here is in use, or was used {recently}")
     if as_json:
         console.data(found)
 

@@ -8,6 +8,10 @@ A set of edits is a transaction, a directory below the journal directory:
     writing   the journal and the old bytes are on disk; files are being replaced, each atomically
     done      all are replaced; what `undo` can take back
     undoing   the old bytes are being put back
+    told      an `undo` gave back what it could, and said of the rest that it was changed since by others
+
+What was told is in nobody's way any more: a later `undo` gives such a file back if it says again what we wrote, and
+else is silent about it. Its old bytes stay.
 
 A kill leaves "writing" or "undoing", which `recover` takes back to the old bytes. A file that was changed by others
 in the meantime is never touched, nor is one that has several names (hard links), neither by an edit nor by `undo`: it
@@ -31,7 +35,7 @@ from filelock import FileLock
 from bootstrap import atomic
 from bootstrap.errors import SetupError
 
-Outcome = Literal["restored", "removed", "changed-since"]
+Outcome = Literal["restored", "removed", "gone", "changed-since"]
 _UNFINISHED = "journal.new"
 
 
@@ -55,7 +59,13 @@ class Edit:
 
 @dataclass(frozen=True)
 class Undone:
-    """What `undo` did about a file. `backup` has the old bytes of one that was not touched."""
+    """What `undo` did about a file.
+
+    Attributes:
+        path: the file, as it was named.
+        outcome: "gone": its directory is gone, and it with it, so that there is nothing to give back.
+        backup: the old bytes of one that was not touched.
+    """
 
     path: Path
     outcome: Outcome
@@ -63,6 +73,8 @@ class Undone:
 
     def __str__(self) -> str:
         """For people."""
+        if self.outcome == "gone":
+            return f"{self.path}: gone together with its directory, so there is nothing to give back"
         if self.outcome != "changed-since":
             return f"{self.path}: {self.outcome}"
         before = f"its bytes from before are in {self.backup}" if self.backup else "before there was no such file"
@@ -116,16 +128,20 @@ def recover(journal_dir: Path) -> list[Undone]:
 def undo(journal_dir: Path) -> list[Undone]:
     """Give every file that was edited its old bytes back, newest edit first, or remove it if there was none.
 
-    One that was changed since by others is left alone and said so.
+    One that was changed since by others is left alone and said so, once. A file that was edited several times can have
+    both: what was given back of it, and each backup that was not.
     """
     if not journal_dir.exists():
         return []
     with _explained(), _locked(journal_dir):
-        outcomes = {undone.path: undone for undone in _recover(journal_dir)}
+        undone = _recover(journal_dir)
         for transaction in reversed(list(_Transaction.all(journal_dir))):
-            transaction.save("undoing")
-            outcomes.update({undone.path: undone for undone in transaction.take_back()})
-        return list(outcomes.values())
+            was_told = transaction.state == "told"
+            if not was_told:
+                transaction.save("undoing")
+            found = transaction.take_back(told=True)
+            undone += [it for it in found if not (was_told and it.outcome == "changed-since")]
+        return list({(it.path, it.outcome == "changed-since", it.backup): it for it in undone}.values())
 
 
 @dataclass(frozen=True)
@@ -204,14 +220,18 @@ class _Transaction:
         for entry in self.entries:
             atomic.remove(self.temporary(entry))
 
-    def take_back(self) -> list[Undone]:
-        """Old bytes for all files that others did not change. The rest stay in the journal, with their backups."""
+    def take_back(self, *, told: bool = False) -> list[Undone]:
+        """Old bytes for all files that others did not change. The rest stay in the journal, with their backups.
+
+        Args:
+            told: whether the person hears of the rest by this.
+        """
         self.collect()
         undone = [self._take_back(entry) for entry in self.entries]
         left = [entry for entry, it in zip(self.entries, undone, strict=True) if it.outcome == "changed-since"]
         if left:
             self.entries = tuple(left)
-            self.save("done")
+            self.save("told" if told else "done")
         else:
             (self.directory / "journal.json").unlink()
             shutil.rmtree(self.directory)
@@ -221,23 +241,26 @@ class _Transaction:
         path, target = Path(entry.path), Path(entry.target)
         backup = self.directory / entry.backup
         now = atomic.sha256(atomic.bytes_of(target))
-        if now not in (entry.old, entry.new) or (now != entry.old and atomic.has_other_names(target)):
+        gone = now is None and not target.parent.exists() and self.state != "told"  # a backup that was told of stays
+        changed = now not in (entry.old, entry.new) or (now != entry.old and atomic.has_other_names(target))
+        if changed and not gone:
             return Undone(path, "changed-since", backup if entry.old else None)
         if entry.old is None:
             atomic.remove(target)
             for directory in reversed(entry.made):
                 with suppress(OSError):  # not empty: somebody else uses it by now
                     Path(directory).rmdir()
-            return Undone(path, "removed")
-        if now != entry.old:
+        elif now != entry.old and not gone:
             atomic.replace(target, backup.read_bytes(), self.temporary(entry), private=False)
-        return Undone(path, "restored")
+        if gone:
+            return Undone(path, "gone")
+        return Undone(path, "removed" if entry.old is None else "restored")
 
 
 def _recover(journal_dir: Path) -> list[Undone]:
     undone = []
     for transaction in reversed(list(_Transaction.all(journal_dir))):
-        if transaction.state == "done":
+        if transaction.state in ("done", "told"):
             transaction.collect()
         else:
             undone += transaction.take_back()

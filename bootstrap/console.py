@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
 from io import TextIOWrapper
@@ -19,6 +20,8 @@ from rich.console import RenderableType
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.text import Text
 
+_PACE_SECONDS = 2.0  # over which the speed of bytes is taken
+_PLAIN_SECONDS = 10.0  # between two lines about the same piece of work
 _FILE_WIDTH = 160  # columns of what goes into a file or a pipe: nobody's window is too narrow for it
 
 
@@ -30,12 +33,29 @@ def _plain(value: Any) -> Any:
     return asdict(value) if is_dataclass(value) and not isinstance(value, type) else str(value)
 
 
+class _Pace:
+    """How fast bytes come, over the last few seconds."""
+
+    def __init__(self) -> None:
+        self._since, self._had, self._rate = time.monotonic(), 0, 0.0
+
+    def told(self, done: int, total: int) -> str:
+        """For people: 34.1 of 108 MB, 2.1 MB/s."""
+        now = time.monotonic()
+        if now - self._since >= _PACE_SECONDS:
+            self._rate = max(0, done - self._had) / (now - self._since)
+            self._since, self._had = now, done
+        speed = f", {self._rate / 1e6:.1f} MB/s" if self._rate else ""
+        return f"{done / 1e6:.1f} of {total / 1e6:.0f} MB{speed}"
+
+
 class Task:
     """A piece of work under way, which may say how far it is."""
 
     def __init__(self, progress: Progress | None, task_id: Any = None) -> None:
         self._progress = progress
         self._id = task_id
+        self._pace = _Pace()
 
     def advance(self, amount: float = 1) -> None:
         """So much more is done."""
@@ -47,10 +67,37 @@ class Task:
         if self._progress is not None:
             self._progress.update(self._id, completed=done, total=total)
 
+    def counting(self, total: int) -> Callable[[int], None]:
+        """What to call with each change in how many of `total` bytes are here, from any thread."""
+        lock, here = threading.Lock(), 0
+
+        def count(change: int) -> None:
+            nonlocal here
+            with lock:
+                here += change
+                self.at(here, total)
+                self.say(self._pace.told(here, total))
+
+        return count
+
     def say(self, note: str) -> None:
         """What is being done right now."""
         if self._progress is not None:
             self._progress.update(self._id, note=note)
+
+
+class _PlainTask(Task):
+    """The same for a file or a pipe: a line now and then."""
+
+    def __init__(self, title: str, say: Callable[[str], None]) -> None:
+        super().__init__(None)
+        self._title, self._say, self._last = title, say, time.monotonic()
+
+    def say(self, note: str) -> None:
+        """What is being done right now, if nothing was said for a while."""
+        if time.monotonic() - self._last >= _PLAIN_SECONDS:
+            self._last = time.monotonic()
+            self._say(f"{self._title}: {note}")
 
 
 class Console:
@@ -110,5 +157,5 @@ class Console:
     @contextmanager
     def _plainly(self, title: str) -> Iterator[Task]:
         started = time.monotonic()
-        yield Task(None)
+        yield _PlainTask(title, self.say)
         self.say(f"{title}: {time.monotonic() - started:.1f} s")

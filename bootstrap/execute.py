@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import singledispatch
 
 from bootstrap import children, choices, disks, generations, weights, wheels
 from bootstrap.backends import uv
 from bootstrap.console import Console, Task
+from bootstrap.errors import SetupError
+from bootstrap.packages import PackageSources
 from bootstrap.plan import (
     AddRuntime,
     CreateEnvironment,
@@ -22,8 +24,10 @@ from bootstrap.plan import (
 )
 from bootstrap.report import Measured, Recorder, Timing
 from bootstrap.state import Home, writable
+from mirrors.errors import MirrorError
 from mirrors.fetch import Downloads
 from mirrors.http import HttpSettings
+from mirrors.resolve import Wheel
 from mirrors.tags import supported
 
 _PRIVATE = 0o600
@@ -83,19 +87,6 @@ def _(step: WriteConfigs, work: Work) -> None:
         path.write_text(text, encoding="utf-8")
 
 
-class _Progress:
-    """Tells a task how many bytes of how many are here, which many threads say bit by bit."""
-
-    def __init__(self, task: Task, total: int) -> None:
-        self._task, self._total, self._here = task, total, 0
-        self._lock = threading.Lock()
-
-    def __call__(self, count: int) -> None:
-        with self._lock:
-            self._here += count
-            self._task.at(self._here, self._total)
-
-
 @perform.register
 def _(step: InstallPackages, work: Work) -> None:
     sources, site = work.plan.sources, work.site
@@ -105,14 +96,31 @@ def _(step: InstallPackages, work: Work) -> None:
     found = wheels.find(site.home, step.pins, supported(step.python), sources, site.http)
     site.recorder.add(Timing("packages.find", f"find {len(found)} wheels", began, site.recorder.elapsed - began))
     began = site.recorder.elapsed
-    towards = _Progress(work.task, wheels.size(found))
-    with wheels.downloads(site.home, sources, site.http, towards) as downloads:
-        phases = uv.install(work.plan.generation.python_path, found, downloads, sources.environ(), work.task.say)
-    _tell_of(downloads, work)
+    try:
+        phases = _install(found, sources, work)
+    except MirrorError:
+        choices.forget(site.home)  # those that were chosen were not good enough
+        raise
+    except SetupError:
+        if not wheels.drop_damaged(site.home, found):
+            raise
+        phases = _install(found, sources, work)
+    wheels.learn(site.home, supported(step.python), found)
     for phase in phases:
         title = f"{phase.name} {phase.packages} packages"
         site.recorder.add(Timing(f"packages.{phase.name}", title, began, phase.seconds))
         began += phase.seconds
+
+
+def _install(found: Sequence[Wheel], sources: PackageSources, work: Work) -> tuple[uv.Phase, ...]:
+    """Fetch what uv asks for, and have it installed; what uv prints is about packages, what we tell is bytes."""
+    downloads = wheels.downloads(work.site.home, sources, work.site.http, work.task.counting(wheels.size(found)))
+    python = work.plan.generation.python_path
+    try:
+        with downloads:
+            return uv.install(python, found, downloads, sources.environ(), lambda _line: None)
+    finally:
+        _tell_of(downloads, work)
 
 
 def _tell_of(downloads: Downloads, work: Work) -> None:
@@ -132,7 +140,7 @@ def _(_step: AddRuntime, work: Work) -> None:
 @perform.register
 def _(_step: FetchWeights, work: Work) -> None:
     site, model = work.site, work.plan.model
-    sources = weights.bring(site.home, model, site.http, on_file=work.task.say, on_bytes=work.task.advance)
+    sources = weights.bring(site.home, model, site.http, on_bytes=work.task.counting(model.weight_bytes))
     work.measured.bytes, work.measured.source = model.weight_bytes, ", ".join(sources)
 
 

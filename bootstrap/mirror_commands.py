@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 from bootstrap import config_files, generations, machine, mirror_samples, recommend, sourcing
 from bootstrap import configs as journal
@@ -18,6 +20,7 @@ from bootstrap.state import Home
 from bootstrap.torch_builds import TorchBuild
 from mirrors import catalogue, choose, configs, urls
 from mirrors.catalogue import Kind, Mirror
+from mirrors.errors import BadMirror
 from mirrors.probe import Measurement
 
 # What is written for a kind, and what to do by hand for the others.
@@ -90,7 +93,7 @@ def use(home: Home, which: str, kind: str, scope: str, *, dry_run: bool, console
     which_kind = _writable(kind)
     files = config_files.of_environment(generations.current(home).path) if scope == "env" else config_files.of_user()
     bench = _bench(which_kind, home, console)
-    candidates = bench.candidates(which)
+    candidates = _tools_can_read(bench.candidates(which))
     with console.working(f"measure {candidates[0].name if len(candidates) == 1 else f'{len(candidates)} mirrors'}"):
         measurements = bench.measure(candidates)
     mirror = choose.choose(measurements, bench.build.index_bytes).mirror
@@ -137,6 +140,28 @@ def _writable(name: str) -> Kind:
     if kind not in _WRITTEN:
         raise UsageProblem(f"a {kind} mirror is not a setting of pip, uv, conda or mamba", _BY_HAND[kind])
     return kind
+
+
+def _tools_can_read(mirrors: Sequence[Mirror]) -> tuple[Mirror, ...]:
+    """Those that can stand in the files; i2v-setup itself reads more, such as a directory full of wheels.
+
+    Raises:
+        BadMirror: there are none.
+    """
+    readable = tuple(mirror for mirror in mirrors if not _holds_wheels_only(mirror))
+    if not readable:
+        raise BadMirror(
+            f"{urls.shown(mirrors[0].url)} is a directory of wheels, not an index as pip and uv expect one",
+            "name it as find-links in pip.conf and uv.toml instead, or give it a page DIR/PROJECT/index.html a project",
+        )
+    return readable
+
+
+def _holds_wheels_only(mirror: Mirror) -> bool:
+    if mirror.kind == "conda" or not mirror.url.startswith("file:"):
+        return False
+    directory = Path(url2pathname(urlsplit(mirror.url).path))
+    return directory.is_dir() and next(directory.glob("*/index.html"), None) is None
 
 
 def _edit(mirror: Mirror, name: str, path: Path, build: TorchBuild) -> Edit:

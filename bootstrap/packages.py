@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import tomlkit
@@ -103,16 +103,21 @@ def sources(
     Certificate and proxy are those that the mirrors were measured with.
     """
     chosen, builds = indexes.mirror, torch.mirror if torch else None
+    if Index(chosen).directory is not None:  # no client can use a directory of wheels as its index
+        default = pip.index_url or catalogue.find("upstream").url
+        pip = replace(pip, find_links=(chosen.url, *pip.find_links))
+    else:
+        default = chosen.url
     flat = (builds.url,) if builds and builds.layout == "flat" else ()
     simple = (builds.url,) if builds and builds.layout == "simple" else ()
     links = (*flat, *(link if "://" in link else str(Path(link).expanduser()) for link in pip.find_links))
-    extras = tuple(url for url in (*simple, *pip.extra_index_urls) if url != chosen.url)
+    extras = tuple(url for url in (*simple, *pip.extra_index_urls) if url != default)
     cert = str(http.ca_bundle) if http.ca_bundle else None
     proxy = (http.proxies or {}).get("https")
     measured = (*indexes.sources, *(torch.sources if torch else ()))
     return PackageSources(
         chosen.id,
-        chosen.url,
+        default,
         extras,
         links,
         cert,

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 _SECTIONS = ("global", "install")  # a later one wins
 _LISTS = ("extra-index-url", "find-links", "trusted-host")
@@ -35,11 +36,13 @@ class PipSettings:
     sources: tuple[str, ...] = ()
 
     def find_link_directories(self) -> Iterator[Path]:
-        """The find-links that are local directories."""
+        """The find-links that are local directories, or wheels in them."""
         for link in self.find_links:
-            path = Path(urlsplit(link).path if link.startswith("file:") else link).expanduser()
+            path = Path(url2pathname(urlsplit(link).path) if link.startswith("file:") else link).expanduser()
             if path.is_dir():
                 yield path
+            elif path.suffix == ".whl" and path.is_file():
+                yield path.parent  # what else is there does no harm: the lock's hashes decide
 
 
 def read(environ: Mapping[str, str] = os.environ) -> PipSettings:

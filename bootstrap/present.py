@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from bootstrap.detect import Detected
 
 _BAR = 30  # characters
+_URL = 100  # characters: a longer one is folded everywhere, lest nothing is left for the other columns
 
 
 def size(count: float | None) -> str:
@@ -154,14 +155,15 @@ def image_table(steps: Sequence[PlannedStep]) -> Table:
     return table
 
 
-def catalogue_table(mirrors: Sequence[Mirror]) -> Table:
-    """The known mirrors."""
+def catalogue_table(mirrors: Sequence[Mirror], *, for_terminal: bool = True) -> Table:
+    """The known mirrors. Elsewhere than on a terminal a URL stays on one line, where programs look for it."""
     table = _table("Mirrors", ("kind", "id", "name", "region", "url", "notes"))
-    for mirror in mirrors:
-        url = escape(shown(mirror.url))
-        table.add_row(
-            mirror.kind, mirror.id, escape(mirror.name), mirror.region, url, f"[dim]{escape(mirror.notes)}[/dim]"
-        )
+    shown_urls = [shown(mirror.url) for mirror in mirrors]
+    if not for_terminal:
+        table.columns[4].width = min(max(map(len, shown_urls), default=0), _URL)
+    for mirror, url in zip(mirrors, shown_urls, strict=True):
+        name, notes = escape(mirror.name), f"[dim]{escape(mirror.notes)}[/dim]"
+        table.add_row(mirror.kind, escape(mirror.id), name, mirror.region, escape(url), notes)
     return table
 
 

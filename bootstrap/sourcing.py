@@ -10,8 +10,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from bootstrap import choices, generations, packages, plan
-from bootstrap.errors import SetupError
+from bootstrap import choices, generations, packages, plan, wheels
 from bootstrap.machine import Machine
 from bootstrap.packages import PackageSources
 from bootstrap.pip_settings import PipSettings
@@ -20,7 +19,7 @@ from bootstrap.torch_builds import TorchBuild
 from mirrors import catalogue, lock, probe
 from mirrors.catalogue import Mirror
 from mirrors.choose import Choice
-from mirrors.errors import BadMirror
+from mirrors.errors import BadMirror, NoMirror
 from mirrors.http import CA_VARIABLES, HttpSettings
 from mirrors.lock import Pin
 from mirrors.probe import Measurement, Wanted
@@ -84,24 +83,37 @@ def choose_sources(
     Raises:
         UnknownMirror, BadMirror: see `candidates`. NoMirror: none can serve the lock; says why for each.
     """
-    if machine.pip.no_index:
-        raise SetupError("pip's settings say no-index", "an environment from local wheels only is not built yet")
-    pins, own = plan.pins(build, python), home.user_mirrors
-    local = lock.local_wheels(_named(pins, "torch"), machine.pip.find_link_directories(), python)
-
+    pins, own, pip = plan.pins(build, python), home.user_mirrors, machine.pip
+    local = lock.local_wheels(_named(pins, "torch"), pip.find_link_directories(), python)
     lock_digest = generations.of(home, build, python).lock_sha256
+    named = candidates(mirror, pip, own)
 
     def choice(mirrors: Sequence[Mirror], sample: str, amount: int) -> Choice:
         names = f"{lock_digest[:16]} {python} {' '.join(row.id for row in mirrors)}"
         wanted = _wanted(pins, sample, python)
         return choices.best(home, mirrors, wanted, http, amount=amount, plan=names, keep=keep)
 
-    index = choice(candidates(mirror, machine.pip, own), build.sample, build.index_bytes)
-    torch = None
-    if build.torch_bytes and not local:
+    def choose() -> tuple[Choice, Choice | None]:
+        if pip.no_index:
+            raise NoMirror("pip's settings say no-index", "name directories with all locked wheels under find-links")
+        index = choice(named, build.sample, build.index_bytes)
+        if local or not build.torch_bytes:
+            return index, None
         builds = [catalogue.with_variant(row, build.id) for row in catalogue.mirrors("pytorch", own)]
-        torch = choice(builds, "torch", build.torch_bytes)
-    return packages.sources(machine.pip, http, index, torch, _conda_channel(index, own))
+        try:
+            return index, choice(builds, "torch", build.torch_bytes)
+        except NoMirror:
+            if mirror == "auto":
+                raise
+            return index, None  # perhaps the index that was named has torch as well
+
+    try:
+        index, torch = choose()
+    except NoMirror:
+        if wheels.at_hand(home, pins, supported(python), packages.directories(pip)) is None:
+            raise
+        index, torch = Choice(named[0], "no mirror can be used, and none is needed: all wheels are here", ()), None
+    return packages.sources(pip, http, index, torch, _conda_channel(index, own))
 
 
 def _named(pins: Sequence[Pin], name: str) -> list[Pin]:

@@ -38,7 +38,6 @@ def bring(
     model: ModelSpec,
     http: HttpSettings,
     *,
-    on_file: Callable[[str], None],
     on_bytes: Callable[[int], None],
 ) -> tuple[str, ...]:
     """Fetch what is missing from the best hubs and put the model's directory together; where the bytes came from.
@@ -58,7 +57,6 @@ def bring(
                 under_way = {file: downloads.want(*_offer(model, file, hubs)) for file in model.files}
                 for file, download in under_way.items():
                     fetched = download.result()
-                    on_file(file.path)
                     received.update(fetched.per_source)
                     _link(fetched.path, staging / file.path)
                 if downloads.dropped:
@@ -74,7 +72,7 @@ def _drop_damaged(store: Store, model: ModelSpec) -> None:
     """Read again what is in the store: a bad disk, or a hand, may have changed it since it came."""
     for file in model.files:
         if store.has(file.sha256) and sha256_of(store.path(file.sha256)) != file.sha256:
-            store.path(file.sha256).unlink()
+            store.remove(file.sha256)
 
 
 def _offer(model: ModelSpec, file: ModelFile, hubs: Sequence[Measurement]) -> tuple[Artifact, list[str]]:

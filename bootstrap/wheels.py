@@ -8,17 +8,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
 from packaging.tags import Tag
 
 from bootstrap.packages import PackageSources
 from bootstrap.state import Home
 from mirrors import resolve
+from mirrors.digest import sha256_of
 from mirrors.fetch import Downloads, Fetched
 from mirrors.http import HttpSettings
-from mirrors.known import Known
+from mirrors.index import Listed
+from mirrors.known import Known, tail_of
 from mirrors.lock import Pin
 from mirrors.resolve import Index, Wheel
 from mirrors.store import Store
@@ -27,12 +27,14 @@ from mirrors.store import Store
 def find(
     home: Home, pins: Sequence[Pin], tags: Sequence[Tag], sources: PackageSources, http: HttpSettings
 ) -> tuple[Wheel, ...]:
-    """The wheel of each pin, and where the chosen mirrors have it.
+    """The wheel of each pin, and where the chosen mirrors have it. Asks nobody where all of them are here.
 
     Raises:
         MirrorError: no index has a wheel of some pin that fits; says which.
     """
-    return resolve.resolve(pins, tags, sources.indexes, http, _known(home))
+    directories = [index for index in sources.indexes if index.directory is not None]
+    here = at_hand(home, pins, tags, directories)
+    return here or resolve.resolve(pins, tags, sources.indexes, http, _known(home))
 
 
 def at_hand(
@@ -60,8 +62,7 @@ def bring(
         MirrorError: a wheel could not be had, or the disk is full. What came in is kept for the next try.
     """
     with downloads(home, sources, http, on_bytes) as fetching:
-        remote = (wheel for wheel in wheels if not resolve.is_local(wheel))
-        under_way = [fetching.want(wheel.artifact, wheel.urls) for wheel in remote]
+        under_way = [fetching.want(wheel.artifact, wheel.urls) for wheel in wheels if wheel.path is None]
         return tuple(download.result() for download in under_way)
 
 
@@ -76,17 +77,34 @@ def received(per_source: Iterable[Mapping[str, int]]) -> tuple[int, str]:
 def paths(home: Home, wheels: Sequence[Wheel]) -> dict[str, Path]:
     """Where the wheels lie, by their file names."""
     store = Store(home.store)
-    return {
-        wheel.filename: Path(url2pathname(urlsplit(wheel.urls[0]).path))
-        if resolve.is_local(wheel)
-        else store.path(wheel.artifact.sha256)
-        for wheel in wheels
-    }
+    return {wheel.filename: wheel.path or store.path(wheel.artifact.sha256) for wheel in wheels}
 
 
 def size(wheels: Sequence[Wheel]) -> int:
     """Bytes that are to be fetched at most: what lies in local directories is not."""
-    return sum(wheel.artifact.size or 0 for wheel in wheels if not resolve.is_local(wheel))
+    return sum(wheel.artifact.size or wheel.told or 0 for wheel in wheels if wheel.path is None)
+
+
+def learn(home: Home, tags: Sequence[Tag], wheels: Sequence[Wheel]) -> None:
+    """Remember of those that are in the store now, and so were verified, what they are called and where they lie."""
+    store = Store(home.store)
+    listed = []
+    for wheel in wheels:
+        if wheel.path is None and store.has(wheel.artifact.sha256):
+            url = next((url for url in wheel.urls if tail_of(url)), "")
+            length = store.path(wheel.artifact.sha256).stat().st_size
+            listed.append(Listed(wheel.filename, url, wheel.artifact.sha256, length))
+    _known(home).keep(tags, listed)
+
+
+def drop_damaged(home: Home, wheels: Sequence[Wheel]) -> bool:
+    """Read again what the store has of these, and remove what was changed since it came; whether there was any."""
+    store = Store(home.store)
+    stored = (wheel.artifact.sha256 for wheel in wheels if wheel.path is None and store.has(wheel.artifact.sha256))
+    damaged = [sha256 for sha256 in stored if sha256_of(store.path(sha256)) != sha256]
+    for sha256 in damaged:
+        store.remove(sha256)
+    return bool(damaged)
 
 
 def _known(home: Home) -> Known:

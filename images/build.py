@@ -50,6 +50,17 @@ def plan(spec: ImageSpec, *, wheel_bytes: int | None = None, recipe: Recipe | No
     )
 
 
+def require_engine() -> None:
+    """See that images can be built here, before much is fetched for one.
+
+    Raises:
+        ImageError: There is no engine, or it is too old, or buildx is missing.
+    """
+    with connect() as engine:
+        check_age(engine.info())
+    find_buildx()
+
+
 def build(
     spec: ImageSpec,
     on_line: Callable[[str], None],

@@ -92,14 +92,19 @@ def test_wrong_input_is_one_line_and_a_hint_and_leaves_no_file(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_damaged_environment_is_built_anew_when_asked(installed: Path, tmp_path: Path) -> None:
+def test_a_damaged_environment_is_built_anew_when_asked_also_without_a_network(
+    installed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     home = tmp_path / "home"
     tool = tool_in(home)
+    monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "uv"))  # what is in uv's own cache is not fetched
     tool("install", "--torch", "cpu", "--yes")
     (package,) = home.glob("envs/*/lib/python*/site-packages/av")
     shutil.rmtree(package)
     made = tool("generate", str(PHOTO), "-o", str(tmp_path / "v.mp4"), check=False)
     assert made.returncode == 1
+    # All that it needs is in the store by now, so no mirror has to be reached.
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
     tool("install", "--torch", "cpu", "--yes", "--rebuild")
     tool("generate", str(PHOTO), "-o", str(tmp_path / "v.mp4"), "--size", "64x64", "--steps", "1", "--frames", "2")
     assert decoded(tmp_path / "v.mp4") == (2, (64, 64))

@@ -21,7 +21,7 @@ from bootstrap.errors import SetupError
 from mirrors import pylock
 from mirrors.fetch import Downloads
 from mirrors.gateway import Gateway
-from mirrors.resolve import Wheel, is_local
+from mirrors.resolve import Wheel
 from mirrors.urls import redact
 
 _SUMMARY = re.compile(r"^(Prepared|Installed) (\d+) packages? in (.+)$")
@@ -46,7 +46,10 @@ _PATIENCE = "600"  # seconds; how slow is too slow is the fetch's to say, which 
 _CONCURRENT = 50  # what uv downloads at once by itself; files that are not asked for are not fetched
 _HINTS = (
     ("hash mismatch", "a wheel in a local directory was changed while it was installed; run again"),
-    ("No space left", "free some space, or set I2V_SETUP_HOME to a directory on a larger disk"),
+    (
+        "No space left",
+        "free some space, or set I2V_SETUP_HOME or UV_CACHE_DIR, whichever is full, to a larger disk",
+    ),
     ("for the current platform", "the lock has no build for this machine; try --torch cpu"),
     ("certificate", "set SSL_CERT_FILE, or `cert` in pip.conf, to your proxy's CA bundle"),
     ("error sending request", "no Python could be downloaded; install one, or check the network"),
@@ -95,7 +98,7 @@ def install(
         MirrorError: a wheel could not be had; why, for each mirror.
         SetupError: uv failed; nothing of the environment is in use then.
     """
-    remote = [wheel for wheel in wheels if not is_local(wheel)]
+    remote = [wheel for wheel in wheels if wheel.path is None]
     ours = {
         **env,
         **_DIRECT,

@@ -69,13 +69,13 @@ def test_what_nothing_uses_goes_and_the_rest_stays(home: Path, store: Store, inv
     staging.mkdir()
     half, whole, current = (environment(home, name, complete=name != "half") for name in ("half", "whole", "current"))
     (home / "current").symlink_to(current)
-    done = invoke("clean")
+    done = invoke("clean", "--yes")
     assert done.exit_code == 0, done.output
     for path in (unused, partial, staging, half):
         assert not path.exists()
     for path in (linked, whole, current, home / "cache" / "models" / "demo-0123" / "weights"):
         assert path.exists()
-    assert "nothing to remove" in invoke("clean").output
+    assert "nothing to remove" in invoke("clean", "--yes").output
 
 
 def test_a_dry_run_says_what_would_go_and_how_much_room_that_gives(home: Path, store: Store, invoke: Invoke) -> None:
@@ -96,7 +96,7 @@ def test_a_dry_run_says_what_would_go_and_how_much_room_that_gives(home: Path, s
 def test_only_what_was_not_used_for_so_long(home: Path, store: Store, invoke: Invoke) -> None:
     old, newer = stored(store, b"a", 31 * DAY), stored(store, b"b", 29 * DAY)
     old_part, newer_part = left_over(store, b"xx", 31 * DAY), left_over(store, b"yy", 29 * DAY)
-    done = json.loads(invoke("clean", "--older-than", "30d", "--json").stdout)
+    done = json.loads(invoke("clean", "--yes", "--older-than", "30d", "--json").stdout)
     assert {Path(it["path"]) for it in done} == {old, old_part}
     assert newer.exists()
     assert newer_part.exists()
@@ -105,14 +105,34 @@ def test_only_what_was_not_used_for_so_long(home: Path, store: Store, invoke: In
 def test_a_use_counts(home: Path, store: Store, invoke: Invoke) -> None:
     path = stored(store, b"a", 31 * DAY)
     assert store.has(path.name)
-    invoke("clean", "--older-than", "30d")
+    invoke("clean", "--yes", "--older-than", "30d")
     assert path.exists()
 
 
 def test_a_file_that_was_used_a_moment_ago_stays(home: Path, store: Store, invoke: Invoke) -> None:
     path = stored(store, b"a", 1.0)
-    assert "nothing to remove" in invoke("clean").output
+    assert "in use, or was used in the last 10 minutes" in invoke("clean").output
     assert path.exists()
+
+
+def test_a_time_that_was_asked_for_wins_over_the_usual_grace(home: Path, store: Store, invoke: Invoke) -> None:
+    path = stored(store, b"a", 60.0)
+    assert "or was used more recently than that" in invoke("clean", "--yes", "--older-than", "2m").output
+    assert path.exists()
+    assert invoke("clean", "--yes", "--older-than", "0s").exit_code == 0
+    assert not path.exists()
+
+
+def test_without_a_terminal_nothing_goes_unless_yes_is_said(home: Path, store: Store, invoke: Invoke) -> None:
+    path = stored(store, b"a" * 50_000, 2 * DAY)
+    for arguments in ((), ("--json",)):
+        done = invoke("clean", *arguments)
+        assert done.exit_code == 2
+        assert "hint: add --yes" in done.output
+        assert path.exists()
+    assert invoke("clean", "--dry-run").exit_code == 0
+    assert invoke("clean", "--yes").exit_code == 0
+    assert invoke("clean").exit_code == 0
 
 
 def test_what_another_process_fetches_stays(home: Path, store: Store, invoke: Invoke) -> None:
@@ -125,17 +145,43 @@ def test_what_another_process_fetches_stays(home: Path, store: Store, invoke: In
     with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as it:
         assert it.stdout is not None
         assert it.stdout.readline() == "here\n"
-        assert json.loads(invoke("clean", "--json").stdout) == []
+        assert json.loads(invoke("clean", "--yes", "--json").stdout) == []
         assert (store.root / "partial" / sha256).exists()
         it.communicate()
-    assert len(json.loads(invoke("clean", "--json").stdout)) == 1
+    assert len(json.loads(invoke("clean", "--yes", "--json").stdout)) == 1
     assert not (store.root / "partial" / sha256).exists()
+
+
+def test_what_killed_processes_left_goes_unless_it_is_new_or_in_use(home: Path, store: Store, invoke: Invoke) -> None:
+    taken_in = [store.root / "partial" / name for name in ("tmpold", "tmpheld", "tmpnew")]
+    for directory in taken_in:
+        directory.mkdir(parents=True)
+        (directory / "file").write_bytes(bytes(100_000))
+    notes = store.root / "partial" / f"{'0' * 64}.have"
+    cache = home / "cache"
+    files = [notes, cache / "wheels.123.tmp", cache / ".choices.json.abc", home / "state" / "deployments" / "a.1.tmp"]
+    files[-1].parent.mkdir(parents=True)
+    for file in files:
+        file.write_text("0 1 a:1\n")
+    with FileLock(taken_in[1] / "lock"):
+        for path in (*files, *taken_in[:2], *taken_in[0].iterdir(), *taken_in[1].iterdir()):
+            os.utime(path, (time.time() - DAY,) * 2)
+        (cache / "wheels.124.tmp").touch()
+        shown = json.loads(invoke("clean", "--dry-run", "--json").stdout)
+        assert {it["what"] for it in shown} == {"temporary file"}
+        assert {Path(it["path"]) for it in shown} == {*files, *taken_in[:2]}
+        assert all(path.exists() for path in (*files, *taken_in))
+        gone = json.loads(invoke("clean", "--yes", "--json").stdout)
+    assert {Path(it["path"]) for it in gone} == {*files, taken_in[0]}
+    assert [path.exists() for path in taken_in] == [False, True, True]
+    assert not any(file.exists() for file in files)
+    assert (cache / "wheels.124.tmp").exists()
 
 
 def test_nothing_is_removed_while_an_installation_is_under_way(home: Path, store: Store, invoke: Invoke) -> None:
     half = environment(home, "half", complete=False)
     with FileLock(home / ".install.lock"):
-        done = invoke("clean")
+        done = invoke("clean", "--yes")
     assert done.exit_code == 1
     assert "an installation is under way" in done.output
     assert half.exists()
@@ -155,12 +201,12 @@ def test_what_was_finished_or_used_meanwhile_stays(home: Path, store: Store) -> 
 def test_locks_that_nobody_holds_go_along(home: Path, store: Store, invoke: Invoke) -> None:
     stored(store, b"a", 2 * DAY)
     stored(store, b"b", 1.0)
-    invoke("clean")
+    invoke("clean", "--yes")
     assert list((store.root / "locks").iterdir()) == []
 
 
 def test_an_empty_home_is_clean_and_stays_untouched(home: Path, invoke: Invoke) -> None:
-    done = invoke("clean")
+    done = invoke("clean", "--yes")
     assert done.exit_code == 0
     assert "nothing to remove" in done.output
     assert not home.exists()
@@ -168,7 +214,7 @@ def test_an_empty_home_is_clean_and_stays_untouched(home: Path, invoke: Invoke) 
 
 def test_piped_and_with_json_there_is_one_document_on_stdout(home: Path, store: Store) -> None:
     stored(store, b"a", 2 * DAY)
-    done = subprocess.run([*COMMAND, "clean", "--json"], capture_output=True, text=True, check=True)
+    done = subprocess.run([*COMMAND, "clean", "--yes", "--json"], capture_output=True, text=True, check=True)
     (removed,) = json.loads(done.stdout)
     assert removed["what"] == "stored file"
     assert "removed: " in done.stderr

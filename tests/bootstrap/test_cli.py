@@ -69,6 +69,7 @@ def test_detect_as_json_is_one_document_on_stdout_and_nothing_else(home: Path) -
         (["install", "--mirror", "http://plain.example/simple"], "plain http"),
         (["install", "--torch", "cu999"], "cu999"),
         (["install", "--mirror", "https://[bad"], "no URL"),
+        (["install", "--mirror", "user:hunter2@x/simple"], "@x/simple"),
         (["build-image", "--model", "nonesuch"], "nonesuch"),
         (["mirrors", "--kind", "nonesuch"], "nonesuch"),
     ],
@@ -79,6 +80,7 @@ def test_an_unknown_name_is_wrong_usage_with_the_known_ones(arguments: list[str]
     assert done.exit_code == 2
     assert says in error
     assert hint
+    assert "hunter2" not in done.output
 
 
 @pytest.mark.parametrize("command", [["generate", str(PHOTO), "-o", "out.mp4"], ["run"]])
@@ -152,6 +154,17 @@ def test_the_users_own_mirror_is_listed(home: Path, invoke: Invoke) -> None:
     as_json = invoke("mirrors", "--kind", "pypi", "--json")
     assert "hunter2" not in as_json.output
     assert "corp" in {mirror["id"] for mirror in json.loads(as_json.stdout)}
+
+
+def test_in_a_pipe_a_url_stays_on_one_line(home: Path, invoke: Invoke) -> None:
+    url = f"https://corp.example/{'a/long-way/' * 6}simple"
+    file = state.home().user_mirrors
+    file.parent.mkdir(parents=True)
+    row = {"id": "corp", "kind": "pypi", "url": url, "name": "the name " * 6, "notes": "some notes " * 20}
+    file.write_text(json.dumps({"mirrors": [row]}), encoding="utf-8")
+    words = invoke("mirrors").stdout.split()
+    assert url in words
+    assert {mirror["url"] for mirror in json.loads(invoke("mirrors", "--json").stdout)} <= set(words)
 
 
 def test_report_shows_the_last_deployment_as_table_json_and_page(home: Path, invoke: Invoke, tmp_path: Path) -> None:

@@ -77,6 +77,59 @@ def test_undo_leaves_a_file_alone_that_was_changed_since(config: Path, tmp_path:
     assert outcomes(undo(journal)) == {"pip.conf": "restored"}
 
 
+def test_what_was_left_alone_and_what_came_back_are_both_told_and_the_former_only_once(
+    config: Path, journal: Path
+) -> None:
+    apply([Edit(config, "ours")], journal)
+    config.write_text("mine again")
+    (left,) = undo(journal)
+    apply([Edit(config, "ours once more")], journal)
+    assert recover(journal) == []
+    assert outcomes(undo(journal)) == {"pip.conf": "restored"}
+    assert config.read_text() == "mine again"
+    assert undo(journal) == []
+    assert left.backup is not None
+    assert left.backup.read_bytes() == OLD
+
+
+def test_a_file_edited_before_and_after_its_owner_has_both_outcomes(config: Path, journal: Path) -> None:
+    apply([Edit(config, "ours")], journal)
+    config.write_text("mine again")
+    apply([Edit(config, "ours once more")], journal)
+    back, left = undo(journal)
+    assert (back.outcome, left.outcome) == ("restored", "changed-since")
+    assert config.read_text() == "mine again"
+    assert left.backup is not None
+    assert left.backup.read_bytes() == OLD
+    assert undo(journal) == []
+
+
+def test_a_file_that_is_gone_with_its_directory_counts_as_undone(tmp_path: Path, journal: Path) -> None:
+    environment = tmp_path / "environment"
+    environment.mkdir()
+    (environment / "pip.conf").write_bytes(OLD)
+    apply([Edit(environment / "pip.conf", "new"), Edit(environment / "uv.toml", "new")], journal)
+    shutil.rmtree(environment)
+    undone = undo(journal)
+    assert outcomes(undone) == {"pip.conf": "gone", "uv.toml": "gone"}
+    assert all("gone together with its directory" in str(it) for it in undone)
+    assert undo(journal) == []
+    assert not environment.exists()
+
+
+def test_a_backup_that_was_told_of_outlives_the_directory(tmp_path: Path, journal: Path) -> None:
+    config = tmp_path / "environment" / "pip.conf"
+    config.parent.mkdir()
+    config.write_bytes(OLD)
+    apply([Edit(config, "new")], journal)
+    config.write_text("mine")
+    (left,) = undo(journal)
+    shutil.rmtree(config.parent)
+    assert undo(journal) == []
+    assert left.backup is not None
+    assert left.backup.read_bytes() == OLD
+
+
 def test_a_file_that_was_deleted_since_stays_deleted(config: Path, journal: Path) -> None:
     apply([Edit(config, "new")], journal)
     config.unlink()

@@ -92,6 +92,39 @@ def test_undo_leaves_a_file_alone_that_was_changed_since(
     assert f"{files['pip']}: changed or linked elsewhere since, so left as it is" in undone.output
     assert "newer.example" in files["pip"].read_text(encoding="utf-8")
     assert files["uv"].read_text(encoding="utf-8") == UV_TOML
+    invoke("mirrors", "use", mirror.index_url, "--scope", "user")
+    again = invoke("undo")
+    assert again.exit_code == 0
+    assert again.output.count("restored") == 2
+    assert "left as it is" not in again.output
+    assert "newer.example" in files["pip"].read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("kind", ["pypi", "pytorch"])
+def test_a_directory_of_wheels_is_not_written_as_an_index(
+    kind: str, files: dict[str, Path], tmp_path: Path, invoke: Invoke
+) -> None:
+    wheels = tmp_path / "wheels"
+    wheels.mkdir()
+    for name in ("transformers", "torch"):
+        (wheels / f"{name}-1.0-py3-none-any.whl").write_bytes(b"PK")
+    done = invoke("mirrors", "use", wheels.as_uri(), "--kind", kind, "--scope", "user")
+    assert done.exit_code == 2
+    assert "is a directory of wheels" in done.output
+    assert "hint: name it as find-links" in done.output
+    assert files["uv"].read_text(encoding="utf-8") == UV_TOML
+
+
+def test_a_local_index_is_written(files: dict[str, Path], tmp_path: Path, invoke: Invoke) -> None:
+    (pin,) = (pin for pin in plan.pins(torch_builds.find("cpu"), "3.11") if pin.name == "transformers")
+    project = tmp_path / "tree" / "transformers"
+    project.mkdir(parents=True)
+    name = f"transformers-{pin.version}-py3-none-any.whl"
+    (project / name).write_bytes(b"PK")
+    (project / "index.html").write_text(f'<a href="{name}">{name}</a>', encoding="utf-8")
+    done = invoke("mirrors", "use", project.parent.as_uri(), "--scope", "user", "--dry-run")
+    assert done.exit_code == 0, done.output
+    assert f"+index-url = {project.parent.as_uri()}" in done.output
 
 
 @pytest.mark.parametrize(
@@ -235,7 +268,12 @@ def test_mirrors_are_measured_and_each_verdict_is_explained(mirror: LoopbackMirr
     with LoopbackMirror() as empty:
         named = (mirror.index_url, empty.index_url)
         found = json.loads(invoke("mirrors", "test", "--json", *named).stdout)
-        table = invoke("mirrors", "test", *named).stdout
+        done = invoke("mirrors", "test", *named)
+        assert done.exit_code == 0
+        table = done.stdout
+        assert {one.index_url.partition("://")[2] for one in (mirror, empty)} <= set(table.split())
+        for arguments in ((), ("--json",)):
+            assert invoke("mirrors", "test", empty.index_url, *arguments).exit_code == 1
     assert [it["verdict"] for it in found] == ["good", "unusable"]
     assert "lacks transformers" in found[1]["reason"]
     assert found[0]["rate"] > 0

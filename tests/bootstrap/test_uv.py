@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -81,7 +82,7 @@ def test_a_local_wheel_is_taken_from_where_it_lies(environment: Path, tmp_path: 
     directory.mkdir()
     file = directory / BIG_NAME
     file.write_bytes(BIG)
-    install(environment, tiny, locked(BIG_NAME, BIG, file.as_uri()))
+    install(environment, tiny, replace(locked(BIG_NAME, BIG), path=file))
     assert installed(environment, "big_package")
     assert not list((tmp_path / "cache").rglob("*.whl"))
     assert not Store(environment / "store").has(locked(BIG_NAME, BIG).artifact.sha256)
@@ -91,7 +92,7 @@ def test_a_local_wheel_with_other_bytes_is_refused(environment: Path, tmp_path: 
     file = tmp_path / NAME
     file.write_bytes(small_wheel(content="ANSWER = 66\n")[1])
     with pytest.raises(SetupError, match=r"[Hh]ash"):
-        install(environment, locked(NAME, DATA, file.as_uri()))
+        install(environment, replace(locked(NAME, DATA), path=file))
     assert installed(environment) == []
 
 

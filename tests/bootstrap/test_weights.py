@@ -44,7 +44,7 @@ def hub(home: Path) -> Iterator[LoopbackMirror]:
 
 
 def bring(spec: ModelSpec) -> tuple[str, ...]:
-    return weights.bring(state.home(), spec, HTTP, on_file=lambda _: None, on_bytes=lambda _: None)
+    return weights.bring(state.home(), spec, HTTP, on_bytes=lambda _: None)
 
 
 def test_a_published_model_comes_from_a_hub_and_lies_under_its_own_names(

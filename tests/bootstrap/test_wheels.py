@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -50,6 +52,7 @@ def bring(home: state.Home, server: LoopbackMirror) -> int:
     found = wheels.find(home, PINS, TAGS, sources(server), HTTP)
     here: list[int] = []
     fetched = wheels.bring(home, found, sources(server), HTTP, here.append)
+    wheels.learn(home, TAGS, found)
     assert sum(here) == wheels.size(found) == sum(map(len, WHEELS.values()))
     return wheels.received(one.per_source for one in fetched)[0]
 
@@ -64,6 +67,34 @@ def test_wheels_come_into_the_store_once_and_are_at_hand_from_then_on(home: Path
     assert bring(here, mirror) == 0
 
 
+def test_a_stored_wheel_that_was_changed_since_is_removed_and_fetched_again(home: Path, mirror: LoopbackMirror) -> None:
+    here = state.home()
+    bring(here, mirror)
+    found = wheels.at_hand(here, PINS, TAGS, ())
+    assert found is not None
+    assert not wheels.drop_damaged(here, found)
+    changed = next(iter(wheels.paths(here, found).values()))
+    changed.chmod(0o644)
+    changed.write_bytes(changed.read_bytes()[:-1] + b"!")
+    assert wheels.drop_damaged(here, found)
+    assert wheels.at_hand(here, PINS, TAGS, ()) is None
+    assert bring(here, mirror) == changed.stat().st_size
+
+
+def test_what_a_page_claims_of_a_size_neither_stops_the_fetch_nor_is_remembered(
+    home: Path, mirror: LoopbackMirror
+) -> None:
+    with LoopbackMirror() as evil:
+        for filename, data in WHEELS.items():
+            evil.add(filename, data[:7], listed_sha256=hashlib.sha256(data).hexdigest())
+        here, both = state.home(), sources(evil, mirror)
+        found = wheels.find(here, PINS, TAGS, both, HTTP)
+        with contextlib.suppress(FetchFailed):  # only the evil one was asked where the files lie
+            wheels.bring(here, found, both, HTTP, lambda _: None)
+        wheels.learn(here, TAGS, found)
+    assert bring(here, mirror) > 0
+
+
 def test_a_wheel_of_a_local_directory_is_neither_fetched_nor_copied(
     home: Path, mirror: LoopbackMirror, tmp_path: Path
 ) -> None:
@@ -73,6 +104,7 @@ def test_a_wheel_of_a_local_directory_is_neither_fetched_nor_copied(
     here, from_both = state.home(), PackageSources("both", "", indexes=(*local, *sources(mirror).indexes))
     found = wheels.find(here, PINS, TAGS, from_both, HTTP)
     fetched = wheels.bring(here, found, from_both, HTTP, lambda _: None)
+    wheels.learn(here, TAGS, found)
     assert wheels.paths(here, found)[filename] == tmp_path / filename
     assert len(fetched) == len(WHEELS) - 1
     assert mirror.requested(f"*{filename}") == []
