@@ -106,7 +106,7 @@ def bring(tmp_path_factory: pytest.TempPathFactory, index_url: str) -> Callable[
 
     def get(pins: Sequence[Pin]) -> dict[str, Path]:
         wheels = resolve(pins, tags, [Index(place) for place in places], http, known)
-        return {wheel.filename: fetch(wheel.artifact, wheel.urls, store, http).path for wheel in wheels}
+        return {wheel.filename: wheel.path or fetch(wheel.artifact, wheel.urls, store, http).path for wheel in wheels}
 
     return get
 
