@@ -48,7 +48,7 @@ print(fetch(Artifact("file", int(size), sha256), urls, Store(Path(root)), HttpSe
 
 def measure(quick: bool) -> list[Row]:
     """All rows; `quick` within a minute."""
-    rows = _throughput(1 << 28 if quick else 1 << 30, 3 if quick else 7)
+    rows = _throughput(1 << 29 if quick else 1 << 30, 3 if quick else 7)
     rows += _faults(8 if quick else 100)
     rows += _processes(2 if quick else 5)
     return rows
