@@ -14,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from bootstrap.errors import SetupError
+from mirrors.disk import sync_directory
 
 
 def require_writable(path: Path, target: Path) -> None:
@@ -55,7 +56,7 @@ def replace(target: Path, content: bytes, temporary: Path, *, private: bool) -> 
     else:
         write_new(temporary, content, 0o600 if private else 0o666)
     temporary.replace(target)
-    sync(target.parent)
+    sync_directory(target.parent)
 
 
 def write_new(path: Path, content: bytes, mode: int, model: Path | None = None) -> None:
@@ -98,12 +99,3 @@ def has_other_names(path: Path) -> bool:
         return path.stat().st_nlink > 1
     except (FileNotFoundError, NotADirectoryError):
         return False
-
-
-def sync(directory: Path) -> None:
-    """See the names of a directory on disk."""
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -34,6 +34,7 @@ from filelock import FileLock
 
 from bootstrap import atomic
 from bootstrap.errors import SetupError
+from mirrors.disk import sync_directory
 
 Outcome = Literal["restored", "removed", "gone", "changed-since"]
 _UNFINISHED = "journal.new"
@@ -178,7 +179,7 @@ class _Transaction:
             if data is not None:
                 atomic.write_new(transaction.directory / entry.backup, data, 0o600)
         transaction.save("writing")
-        atomic.sync(journal_dir)
+        sync_directory(journal_dir)
         return transaction
 
     @classmethod
@@ -208,7 +209,7 @@ class _Transaction:
         temporary.unlink(missing_ok=True)
         atomic.write_new(temporary, content.encode("ascii"), 0o600)
         temporary.replace(self.directory / "journal.json")
-        atomic.sync(self.directory)
+        sync_directory(self.directory)
 
     def temporary(self, entry: _Entry) -> Path:
         number = entry.backup.removesuffix(".old")

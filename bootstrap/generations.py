@@ -49,11 +49,6 @@ class Generation:
         return self.path / "app"
 
     @property
-    def uv_config(self) -> Path:
-        """The environment's own uv.toml."""
-        return self.path / "uv.toml"
-
-    @property
     def complete(self) -> bool:
         """Whether it was built to the end and verified, and its record and interpreter are still there."""
         try:

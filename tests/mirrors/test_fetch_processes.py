@@ -8,7 +8,6 @@ import random
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -31,11 +30,6 @@ size, sha256, root, *urls = sys.argv[1:]
 fetched = fetch(Artifact("a", int(size), sha256), urls, Store(Path(root)), HttpSettings())
 print(json.dumps([fetched.bytes_fetched, fetched.source]))
 """
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "store")
 
 
 @pytest.fixture(autouse=True)
