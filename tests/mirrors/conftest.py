@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from mirrors.http import HttpSettings
-from mirrors.store import Store
 from tests.mirrors.loopback import LoopbackMirror
 
 _VARIABLES = (
@@ -40,11 +39,6 @@ def mirror() -> Iterator[LoopbackMirror]:
 def other() -> Iterator[LoopbackMirror]:
     with LoopbackMirror() as server:
         yield server
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "store")
 
 
 @pytest.fixture

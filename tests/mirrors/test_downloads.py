@@ -6,6 +6,7 @@ import hashlib
 import random
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -21,6 +22,11 @@ from tests.mirrors.loopback import Fault, LoopbackMirror, until
 
 DATA = random.Random(1).randbytes(2_000_000)
 WANTED = Artifact("a.bin", len(DATA), hashlib.sha256(DATA).hexdigest())
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "store")
 
 
 @pytest.fixture(autouse=True)

@@ -26,6 +26,11 @@ WANTED = Artifact(NAME, len(DATA), SHA256)
 SMALL = DATA[:100_000]
 
 
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "store")
+
+
 @pytest.fixture(autouse=True)
 def _stocked(mirror: LoopbackMirror, other: LoopbackMirror, monkeypatch: pytest.MonkeyPatch) -> None:
     for server in (mirror, other):

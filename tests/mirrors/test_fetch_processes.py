@@ -8,6 +8,7 @@ import random
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -30,6 +31,11 @@ size, sha256, root, *urls = sys.argv[1:]
 fetched = fetch(Artifact("a", int(size), sha256), urls, Store(Path(root)), HttpSettings())
 print(json.dumps([fetched.bytes_fetched, fetched.source]))
 """
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "store")
 
 
 @pytest.fixture(autouse=True)

@@ -29,6 +29,11 @@ BIG_NAME, BIG = small_wheel("big_package", size=3_000_000)
 
 
 @pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "store")
+
+
+@pytest.fixture
 def downloads(store: Store, http: HttpSettings) -> Iterator[Downloads]:
     with Downloads(store, http) as downloads:
         yield downloads

@@ -32,6 +32,11 @@ ENDLESS = 10**13  # so many bytes are wanted that every mirror is waited for
 
 
 @pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "store")
+
+
+@pytest.fixture
 def servers() -> Iterator[list[LoopbackMirror]]:
     """Six mirrors that have the file."""
     with ExitStack() as stack:

@@ -23,6 +23,11 @@ DATA = b"some bytes" * 1000
 SHA256 = hashlib.sha256(DATA).hexdigest()
 
 
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "store")
+
+
 def write(store: Store, *blocks: bytes) -> Partial:
     with store.incoming(SHA256) as partial:
         assert partial is not None
