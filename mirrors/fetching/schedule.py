@@ -41,7 +41,7 @@ class Schedule:
         """The mirror of that name."""
         if netloc not in self.mirrors:
             known = self._rates.get(netloc)
-            fresh = Mirror(netloc, known / CONNECTIONS, proven=True) if known else Mirror(netloc)
+            fresh = Mirror(netloc, known / CONNECTIONS, LOOK, proven=True) if known else Mirror(netloc)
             fresh.per_minute = self._per_minute.get(netloc)
             self.mirrors[netloc] = fresh
         return self.mirrors[netloc]

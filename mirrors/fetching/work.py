@@ -36,6 +36,7 @@ class Mirror:
 
     Attributes:
         rate: bytes/s that one connection brings.
+        watched: seconds over which that rate was seen, all in all; LOOK where it was told to us.
         proven: whether it gave a byte.
         latency: seconds from a request to its first byte.
         faults: in a row; while there are any it is asked by one connection only, as is one that never gave a byte.
@@ -48,6 +49,7 @@ class Mirror:
 
     netloc: str
     rate: float = UNKNOWN_RATE
+    watched: float = 0.0
     latency: float = UNKNOWN_LATENCY
     proven: bool = False
     connections: int = 0
@@ -63,6 +65,7 @@ class Mirror:
         """One connection brought so many bytes in so many seconds. The shorter that was, the less it says."""
         weight = seconds / (seconds + LOOK)
         self.rate += weight * (count / seconds - self.rate)
+        self.watched += seconds
 
     def capacity(self, now: float) -> int:
         """How many more connections it may get."""
@@ -148,10 +151,15 @@ class Piece:
         self.window = (self.begun, 0)
 
     def can_be_relieved(self, mirror: Mirror, now: float) -> bool:
-        """Whether a mirror may take over a part: bytes come in, or should long have done so, and not from itself."""
+        """Whether a mirror may take over a part: bytes come in, or should long have done so, and not from itself.
+
+        How fast they come in has to be known: a guess takes work from a connection that is about to be done with it.
+        """
+        if self.whole:
+            return False
         if self.quiet(now):
-            return not self.whole and mirror is not self.source.mirror
-        return not self.whole and self.first is not None
+            return mirror is not self.source.mirror
+        return self.first is not None and max(now - self.first, self.source.mirror.watched) >= LOOK
 
     def quiet(self, now: float) -> bool:
         """Whether it has been silent for longer than is to be expected."""

@@ -68,7 +68,8 @@ def test_many_files_come_from_two_mirrors(
     for one, got in zip(wanted, fetched, strict=True):
         assert hashlib.sha256(got.path.read_bytes()).hexdigest() == one.sha256
     assert sum(counts) == sum(got.path.stat().st_size for got in fetched)
-    assert sum(received.values()) == sum(got.bytes_fetched for got in fetched) == sum(counts)
+    assert sum(received.values()) == sum(got.bytes_fetched for got in fetched)
+    assert sum(received.values()) >= sum(counts)  # a part that changed hands may come twice
     assert ours() == []
 
 

@@ -12,7 +12,7 @@ import pytest
 from mirrors.fetching import schedule as rules
 from mirrors.fetching.schedule import MIN_PIECE, STALL, Schedule
 from mirrors.fetching.transfer import SourceFault
-from mirrors.fetching.work import CONNECTIONS, MIRRORS, Job, Piece, Rank, Source
+from mirrors.fetching.work import CONNECTIONS, LOOK, MIRRORS, Job, Piece, Rank, Source
 from mirrors.ranges import Ranges
 
 MB = 1_000_000
@@ -116,6 +116,18 @@ def test_who_is_idle_takes_over_the_later_part_of_the_slowest_piece() -> None:
     assert {other.source for other in taken} == {fast}
     assert taken[0].end == 3 * MB
     assert piece.end < 200_000  # the slow one keeps what it brings in the time that the fast one needs
+
+
+def test_nothing_is_taken_over_before_it_is_known_how_fast_it_comes() -> None:
+    schedule = Schedule()
+    wanted(schedule, 300_000, "a", "b")
+    [first] = schedule.assign(0)
+    bring(schedule, first, 1000, 0.01)
+    assert schedule.assign(0.01) == []
+    bring(schedule, first, 1000, LOOK + 0.02)
+    taken_over = schedule.assign(LOOK + 0.02)
+    assert taken_over
+    assert first.end < 300_000
 
 
 def test_nothing_is_taken_over_that_is_ready_soon() -> None:
