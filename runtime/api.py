@@ -19,11 +19,13 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.staticfiles import StaticFiles
 
 from runtime import __version__
+from runtime.bounds import InvalidOption
 from runtime.dispatcher import Dispatcher
+from runtime.families import MAX_SIDE
 from runtime.guard import ApiKey, Guard, Refusal, Rules
 from runtime.jobs import Job, JobStore, QueueFull
 from runtime.models import ModelSpec
-from runtime.options import DEFAULT_PRESET, MAX_SIDE, PRESETS, GenerationRequest, InvalidOption, build_request
+from runtime.options import DEFAULT_PRESET, PRESETS, GenerationRequest, build_request
 from runtime.uploads import FORMATS, MAX_BYTES, PictureRefused, read_picture, to_png
 
 _WEB = Path(__file__).parent / "web"
@@ -134,7 +136,10 @@ async def options(use: _Use) -> dict[str, Any]:
     spec = use.spec
     return {
         "model": {"id": spec.id, "title": spec.title, "note": spec.note, "takes_prompt": spec.takes_prompt},
-        "presets": [{"name": name, **asdict(preset)} for name, preset in PRESETS.items()],
+        "presets": [
+            {"name": name, **asdict(preset), "num_frames": build_request(name, model=spec).num_frames}
+            for name, preset in PRESETS.items()
+        ],
         "default_preset": DEFAULT_PRESET,
         "picture": {"formats": FORMATS, "max_bytes": MAX_BYTES},
     }

@@ -1,15 +1,15 @@
 """The engine: loads one model and turns a picture into frames. The only module that touches torch or a GPU.
 
-Every family goes through one loader and one call; what differs between families is one function in
-`_FAMILIES`. Knows nothing of files to write, of processes, queues or HTTP.
+Every family goes through one loader and one call; what differs between families is its row in `runtime.families`.
+Knows nothing of files to write, of processes, queues or HTTP.
 
-Precision. Weights lie on disk in the model's own precision (fp16). On a GPU they are computed in it. A CPU
-has no fast fp16 arithmetic (the demo model took thirty times as long), so there they are widened to fp32 as
-they are loaded. `compute_dtype` is the one place that decides.
+Precision. Weights lie on disk in the model's own precision (fp16 or bf16) or in a wider one. On a GPU they are
+computed in the model's own. A CPU has no fast 16-bit arithmetic (the demo model took thirty times as long), so there
+they are widened to fp32 as they are loaded. `compute_dtype` is the one place that decides.
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,11 +19,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from PIL import Image, ImageOps
-from transformers import CLIPTextModel
 
-from runtime.models import ModelSpec
+from runtime.families import FAMILIES
+from runtime.models import ModelSpec, Precision
 from runtime.options import GenerationRequest
 from runtime.problems import RuntimeProblem
+from runtime.shapes import check_makes
 
 Frames = npt.NDArray[np.uint8]
 #: Told the step and the number of steps after each; may raise `Cancelled`.
@@ -31,6 +32,8 @@ OnStep = Callable[[int, int], None]
 
 #: A frame whose values lie closer together than this (of 255), in each colour, shows nothing.
 _FLAT = 3
+
+_DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
 
 
 class EngineProblem(RuntimeProblem):
@@ -59,8 +62,13 @@ class Engine:
         self._pipeline = pipeline
 
     @classmethod
-    def load(cls, spec: ModelSpec, directory: Path) -> "Engine":
-        """Loads the model from a local directory: safetensors only, nothing from the network.
+    def load(cls, spec: ModelSpec, directory: Path, precision: Precision | None = None) -> "Engine":
+        """Loads the model from a local directory: safetensors only, nothing from the network, no code that lies there.
+
+        Args:
+            spec: The model.
+            directory: What its manifest lists.
+            precision: What to compute in; None takes what suits the device.
 
         Raises:
             ModelMissing: The directory does not hold the model.
@@ -69,13 +77,7 @@ class Engine:
         spec.check(directory)
         device = choose_device()
         try:
-            pipeline = getattr(diffusers, spec.pipeline).from_pretrained(
-                directory,
-                torch_dtype=compute_dtype(spec, device),
-                variant="fp16" if spec.precision == "fp16" else None,
-                use_safetensors=True,
-                local_files_only=True,
-            )
+            pipeline = _load(spec, directory, _DTYPES[precision] if precision else compute_dtype(spec, device))
         except (OSError, ValueError, RuntimeError, ImportError) as error:
             raise EngineProblem(f"cannot load the model {spec.id}: {_one_line(error)}", "install it again") from error
         return cls(spec, pipeline.to(device), device)
@@ -84,15 +86,17 @@ class Engine:
         """Makes the frames of one video. The same picture, request and device give the same frames.
 
         Args:
-            picture: RGB, of any size; its middle is cut to the shape of the video.
+            picture: Of any mode and size; its middle is cut to the shape of the video.
             request: What to make.
             on_step: Told of each step; raises Cancelled to stop.
 
         Raises:
-            EngineProblem: Out of memory, or the frames are NaN, black or flat.
+            InvalidOption: The model does not make videos of that size or length.
+            EngineProblem: Out of memory, or the frames are not as many as asked for, NaN, black or flat.
             Cancelled: `on_step` raised it.
         """
-        fitted = ImageOps.fit(picture, (request.width, request.height), Image.Resampling.LANCZOS)
+        check_makes(self.spec, request.width, request.height, request.num_frames, request.num_inference_steps)
+        fitted = ImageOps.fit(picture.convert("RGB"), (request.width, request.height), Image.Resampling.LANCZOS)
         steps = _Steps(on_step)
         self._pipeline.progress_bar = steps  # the one hook that all of diffusers' video pipelines share
         # The pipelines draw from torch's global generator too (the VAE's sampling does), so it is seeded as well.
@@ -100,7 +104,8 @@ class Engine:
         generator = torch.Generator("cpu").manual_seed(request.seed)
         started = time.monotonic()
         try:
-            video = _FAMILIES[self.spec.family](self._pipeline, fitted, request, generator)
+            arguments = FAMILIES[self.spec.family].arguments(fitted, request)
+            video = self._pipeline(**arguments, generator=generator, output_type="np").frames[0]
         except torch.OutOfMemoryError:
             raise EngineProblem(
                 f"{request.width}x{request.height} with {request.num_frames} frames does not fit the memory of "
@@ -108,7 +113,7 @@ class Engine:
                 "ask for a smaller size or fewer frames",
             ) from None
         ended = time.monotonic()
-        return Generated(_checked(video), steps.ended - started, ended - steps.ended)
+        return Generated(_checked(video, request), steps.ended - started, ended - steps.ended)
 
 
 def choose_device() -> torch.device:
@@ -125,45 +130,24 @@ def compute_dtype(spec: ModelSpec, device: torch.device) -> torch.dtype:
     """What the model is computed in: its own precision on a GPU, fp32 on a CPU."""
     if device.type == "cpu":
         return torch.float32
-    return {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}[spec.precision]
+    return _DTYPES[spec.precision]
 
 
-def _i2vgen_xl(pipeline: Any, picture: Image.Image, request: GenerationRequest, generator: torch.Generator) -> Any:
-    _mend_clip_text_model()
-    return pipeline(
-        prompt=request.prompt,
-        negative_prompt=request.negative_prompt,
-        image=picture,
-        width=request.width,
-        height=request.height,
-        num_frames=request.num_frames,
-        num_inference_steps=request.num_inference_steps,
-        guidance_scale=request.guidance_scale,
-        target_fps=request.fps,
-        generator=generator,
-        output_type="np",
-    ).frames[0]
-
-
-def _svd(pipeline: Any, picture: Image.Image, request: GenerationRequest, generator: torch.Generator) -> Any:
-    return pipeline(
-        image=picture,
-        width=request.width,
-        height=request.height,
-        num_frames=request.num_frames,
-        num_inference_steps=request.num_inference_steps,
-        max_guidance_scale=request.guidance_scale,
-        fps=request.fps,
-        decode_chunk_size=4,  # left alone it decodes all frames at once: 28 GiB for 25 frames of 576x1024
-        generator=generator,
-        output_type="np",
-    ).frames[0]
-
-
-_Family = Callable[[Any, Image.Image, GenerationRequest, torch.Generator], Any]
-
-#: How the models of each family are called: frames of shape (frames, height, width, 3) in 0..1.
-_FAMILIES: Mapping[str, _Family] = {"i2vgen-xl": _i2vgen_xl, "svd": _svd}
+def _load(spec: ModelSpec, directory: Path, dtype: torch.dtype) -> Any:
+    family = FAMILIES[spec.family]
+    files = {
+        "variant": "fp16" if spec.precision == "fp16" else None,  # how published files of that precision are named
+        "use_safetensors": True,
+        "local_files_only": True,
+    }
+    parts = {
+        name: getattr(diffusers, kind).from_pretrained(directory / name, dtype=dtype, **files)
+        for name, kind in family.parts.items()
+    }
+    dtypes = {"default": dtype, **dict.fromkeys(family.fp32_parts, torch.float32)}
+    pipeline = getattr(diffusers, family.pipeline).from_pretrained(directory, dtype=dtypes, **parts, **files)
+    family.mend(pipeline)
+    return pipeline
 
 
 class _Steps:
@@ -190,8 +174,14 @@ class _Steps:
         self._on_step(self._step, self._steps)
 
 
-def _checked(video: npt.NDArray[np.floating[Any]]) -> Frames:
-    """The frames as bytes, if they are a video at all."""
+def _checked(video: npt.NDArray[np.floating[Any]], request: GenerationRequest) -> Frames:
+    """The frames as bytes, if they are the video that was asked for, and a video at all."""
+    if video.shape[:3] != (request.num_frames, request.height, request.width):
+        raise EngineProblem(
+            f"the model made {video.shape[0]} frames of {video.shape[2]}x{video.shape[1]}, "
+            f"not {request.num_frames} of {request.width}x{request.height}",
+            "ask for another size or number of frames",
+        )
     if not np.isfinite(video).all():
         raise EngineProblem(
             "the model made values that are not numbers (NaN), so there is no video",
@@ -204,16 +194,6 @@ def _checked(video: npt.NDArray[np.floating[Any]]) -> Frames:
                 f"frame {index + 1} of {len(frames)} is one flat colour, so there is no video", "try another seed"
             )
     return frames
-
-
-def _mend_clip_text_model() -> None:
-    """Gives CLIPTextModel back the `text_model` that I2VGenXLPipeline asks for.
-
-    transformers 5.6 flattened the class and diffusers 0.42.1 does not know (huggingface/diffusers#14124).
-    A property of the class adds no submodule, so the weights' names stay.
-    """
-    if not hasattr(CLIPTextModel, "text_model"):
-        CLIPTextModel.text_model = property(lambda self: self)
 
 
 def _one_line(error: Exception) -> str:

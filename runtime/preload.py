@@ -7,7 +7,7 @@ because the forkserver has nobody to tell.
 import signal
 import time
 
-from runtime.models import MODELS
+from runtime.families import FAMILIES
 from runtime.quiet import hush
 
 # Ctrl-C and systemd signal a whole group of processes. These here end when the server ends, and not before it:
@@ -24,8 +24,8 @@ try:
     import runtime.uploads
     import runtime.video  # noqa: F401
 
-    for row in MODELS.values():
-        getattr(diffusers, row.pipeline)  # imported when it is asked for
+    for family in FAMILIES.values():
+        getattr(diffusers, family.pipeline)  # imported when it is asked for
 except Exception as error:  # noqa: BLE001 - a broken library raises what it likes
     FAILURE = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
 

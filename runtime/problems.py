@@ -3,7 +3,7 @@
     RuntimeProblem
     +-- UnknownModel      models.py    no such row
     +-- ModelMissing      models.py    its files are not where they should be
-    +-- InvalidOption     options.py   a setting out of bounds
+    +-- InvalidOption     bounds.py    a setting out of bounds
     +-- PictureRefused    uploads.py   not a picture that we read
     +-- EngineProblem     pipeline.py  the model cannot be loaded, or what it made is not a video
     +-- WorkerDied        worker.py    the worker process ended in the middle of a call

@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 
 from runtime.jobs import MAX_ATTEMPTS, Job, JobStore, QueueFull
+from runtime.models import model
 from runtime.options import build_request
 from runtime.problems import RuntimeProblem
 
-REQUEST = build_request("preview", seed=1)
+REQUEST = build_request("preview", model=model("demo"), seed=1)
 
 
 @pytest.fixture
@@ -108,9 +109,11 @@ def test_what_was_acknowledged_survives_a_kill(tmp_path: Path) -> None:
     code = (
         "import os, pathlib, signal, sys\n"
         "from runtime.jobs import JobStore\n"
+        "from runtime.models import model\n"
         "from runtime.options import build_request\n"
         "store = JobStore(pathlib.Path(sys.argv[1]))\n"
-        "print(*[store.add('demo', build_request('preview'), b'x').id for _ in range(3)], flush=True)\n"
+        "wanted = build_request('preview', model=model('demo'))\n"
+        "print(*[store.add('demo', wanted, b'x').id for _ in range(3)], flush=True)\n"
         "store.claim(); os.kill(os.getpid(), signal.SIGKILL)"
     )
     run = subprocess.run([sys.executable, "-c", code, tmp_path / "data"], capture_output=True, text=True, check=False)

@@ -11,7 +11,9 @@ from runtime.video import read_settings, write_mp4
 from tests.conftest import read_only
 from tests.runtime.conftest import Frames
 
-REQUEST = build_request("preview", size="128x64", num_frames=6, fps=12, seed=3, prompt='云 "quoted"\nline')
+REQUEST = build_request(
+    "preview", model=model("demo"), size="128x64", num_frames=6, fps=12, seed=3, prompt='云 "quoted"\nline'
+)
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,233 @@
+"""Every family of models, small and with random weights, in the layout in which the real ones are published."""
+
+import contextlib
+import json
+import shutil
+import warnings
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from safetensors import safe_open
+
+from runtime.bounds import InvalidOption
+from runtime.families import FAMILIES
+from runtime.models import MODELS
+from runtime.options import GenerationRequest, smallest_request
+from runtime.quiet import hush
+from runtime.uploads import open_picture
+from tests.runtime.conftest import PHOTO
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # torch and diffusers warn of themselves
+
+#: A row of each family, with the files of the small model.
+SPECS = {row.family: replace(row, id=f"small {row.family}", manifest=None, known=None) for row in MODELS.values()}
+T5 = ("wan", "ltx", "cogvideox")
+
+Load = Callable[..., Any]
+
+
+@pytest.fixture(scope="module")
+def pipeline() -> Any:
+    with warnings.catch_warnings():
+        hush()  # before torch is imported: threads that wait give up their core
+        from runtime import pipeline
+    return pipeline
+
+
+@pytest.fixture(scope="module")
+def directories(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Where the small model of a family lies, written when it is first asked for."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from tests import small_models
+    root = tmp_path_factory.mktemp("models")
+
+    def directory(family: str) -> Path:
+        if not (root / family).exists():
+            small_models.save(family, root / family)
+        return root / family
+
+    return directory
+
+
+@pytest.fixture(scope="module")
+def load(pipeline: Any, directories: Callable[[str], Path]) -> Load:
+    return lambda family, **settings: pipeline.Engine.load(SPECS[family], directories(family), **settings)
+
+
+@pytest.fixture(scope="module")
+def photo() -> Image.Image:
+    return open_picture(PHOTO)
+
+
+def test_every_model_is_of_a_family_and_every_family_is_tested() -> None:
+    assert {row.family for row in MODELS.values()} == set(FAMILIES) == set(SPECS)
+
+
+def least(family: str, **changes: Any) -> GenerationRequest:
+    """As few frames as the family makes at all."""
+    return replace(smallest_request(SPECS[family]), num_frames=FAMILIES[family].fewest_frames(1), **changes)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_family_makes_as_many_frames_as_the_check_asks_for(family: str, load: Load, photo: Image.Image) -> None:
+    request = smallest_request(SPECS[family])
+    frames = load(family).generate(photo, request, lambda *_: None).frames
+    assert request.num_frames >= 4
+    assert frames.shape == (request.num_frames, request.height, request.width, 3)
+    assert frames.dtype == np.uint8
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_family_makes_the_same_video_again_tells_each_step_and_stops_at_any(
+    family: str, load: Load, pipeline: Any, photo: Image.Image
+) -> None:
+    engine, request = load(family), least(family, num_inference_steps=3)
+    steps: list[tuple[int, int]] = []
+    first = engine.generate(photo, request, lambda *step: steps.append(step)).frames
+    assert steps == [(1, 3), (2, 3), (3, 3)]
+
+    def stop_at_the_second(step: int, _steps: int) -> None:
+        if step == 2:
+            raise pipeline.Cancelled
+
+    with pytest.raises(pipeline.Cancelled):
+        engine.generate(photo, request, stop_at_the_second)
+    assert np.array_equal(first, engine.generate(photo, request, lambda *_: None).frames)
+    assert np.array_equal(first, load(family).generate(photo, request, lambda *_: None).frames)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_picture_and_each_setting_decide_the_video(family: str, load: Load, photo: Image.Image) -> None:
+    engine = load(family)
+    first = engine.generate(photo, least(family), lambda *_: None).frames
+    other = Image.linear_gradient("L").convert("RGB")
+    assert not np.array_equal(first, engine.generate(other, least(family), lambda *_: None).frames)
+    changes: list[dict[str, Any]] = [{"seed": 6}, {"guidance_scale": 20.0}]
+    if SPECS[family].takes_prompt:
+        changes += [{"prompt": "a boat on the water"}, {"negative_prompt": "clouds"}]
+    for change in changes:
+        made = engine.generate(photo, least(family, **change), lambda *_: None).frames
+        assert not np.array_equal(first, made), change
+
+
+@pytest.mark.parametrize("family", ["i2vgen-xl", "svd", "ltx"])
+def test_these_families_know_the_frame_rate(family: str, load: Load, photo: Image.Image) -> None:
+    engine, request = load(family), smallest_request(SPECS[family])
+    first = engine.generate(photo, request, lambda *_: None).frames
+    assert not np.array_equal(first, engine.generate(photo, replace(request, fps=30), lambda *_: None).frames)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_family_runs_in_the_precision_that_a_gpu_would_use(family: str, load: Load, photo: Image.Image) -> None:
+    import torch
+
+    spec, exceptions = SPECS[family], FAMILIES[family].fp32_parts
+    engine = load(family, precision=spec.precision)
+    own = {"fp16": torch.float16, "bf16": torch.bfloat16}[spec.precision]
+    parts = engine._pipeline.components.items()
+    for name, part in parts:
+        if isinstance(part, torch.nn.Module):
+            assert part.dtype is (torch.float32 if name in exceptions else own), name
+    assert len(engine.generate(photo, least(family), lambda *_: None).frames)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_on_a_cpu_every_part_is_widened_to_fp32(family: str, load: Load) -> None:
+    import torch
+
+    parts = [part for part in load(family)._pipeline.components.values() if isinstance(part, torch.nn.Module)]
+    assert {tensor.dtype for part in parts for tensor in part.parameters()} == {torch.float32}
+
+
+@pytest.mark.parametrize("family", T5)
+def test_the_text_encoder_has_the_embedding_of_the_file(
+    family: str, load: Load, directories: Callable[[str], Path]
+) -> None:
+    folder = directories(family) / "text_encoder"
+    names = json.loads((folder / "model.safetensors.index.json").read_text())["weight_map"]
+    assert "encoder.embed_tokens.weight" not in names  # listed once; versions of transformers have left the other empty
+    with safe_open(folder / names["shared.weight"], "pt") as file:
+        published = file.get_tensor("shared.weight")
+    encoder = load(family)._pipeline.text_encoder
+    assert encoder.encoder.embed_tokens.weight.equal(published.to(encoder.dtype))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_what_the_manifest_lists_is_enough_to_load_a_model(
+    family: str, pipeline: Any, directories: Callable[[str], Path], tmp_path: Path, photo: Image.Image
+) -> None:
+    from tests.small_models.encoders import write_clip_tokenizer
+
+    row = next(row for row in MODELS.values() if row.family == family and row.repo)
+    listed = {file.path for file in row.files if not file.optional}
+    shutil.copytree(directories(family), copy := tmp_path / "model")
+    if family == "i2vgen-xl":  # the bundled one has its tokenizer in one file, the published one in four
+        write_clip_tokenizer(copy / "tokenizer")
+    for path in [path for path in copy.rglob("*") if path.is_file()]:
+        if ".safetensors" not in path.name and path.relative_to(copy).as_posix() not in listed:
+            path.unlink()
+    kinds = {Path(path).parent.as_posix() for path in listed if ".safetensors" in path}
+    assert {path.parent.relative_to(copy).as_posix() for path in copy.rglob("*.safetensors")} == kinds
+    assert len(pipeline.Engine.load(SPECS[family], copy).generate(photo, least(family), lambda *_: None).frames)
+
+
+def test_animatediff_keeps_one_copy_of_its_motion_module_and_the_schedule_that_it_learnt(load: Load) -> None:
+    loaded = load("animatediff")._pipeline
+    assert loaded.motion_adapter is None
+    assert loaded.scheduler.config.beta_schedule == "linear"
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "L", "P", "CMYK"])
+@pytest.mark.parametrize("family", ["i2vgen-xl", "svd", "animatediff", "wan", "ltx"])
+def test_pictures_of_any_mode_and_shape_are_taken(family: str, mode: str, load: Load) -> None:
+    picture = Image.linear_gradient("L").resize((90, 150)).convert("RGB").convert(mode)
+    request = least(family)
+    assert len(load(family).generate(picture, request, lambda *_: None).frames) == request.num_frames
+
+
+@pytest.mark.parametrize(
+    ("family", "change", "hint"),
+    [
+        ("i2vgen-xl", {"width": 96}, "is 128"),
+        ("i2vgen-xl", {"num_frames": 65}, "1 to 64"),
+        ("svd", {"num_frames": 1}, "2 to 64"),
+        ("animatediff", {"num_frames": 33}, "1 to 32"),
+        ("wan", {"num_frames": 16}, "is 17"),
+        ("wan", {"height": 80}, "is 64"),
+        ("wan", {"num_frames": 1}, "5 to 121"),
+        ("ltx", {"num_frames": 22}, "is 25"),
+        ("ltx", {"num_inference_steps": 1}, "needs 2"),
+        ("cogvideox", {"num_frames": 14}, "is 17"),
+        ("cogvideox", {"width": 64, "height": 64}, "720x480"),
+    ],
+)
+def test_an_engine_refuses_a_shape_that_its_model_does_not_make(
+    family: str, change: dict[str, Any], hint: str, load: Load, photo: Image.Image
+) -> None:
+    request = replace(smallest_request(SPECS[family]), **change)
+    with pytest.raises(InvalidOption) as raised:
+        load(family).generate(photo, request, lambda *_: None)
+    assert hint in raised.value.hint
+
+
+@pytest.mark.parametrize("family", T5)
+def test_code_that_lies_beside_the_weights_is_not_run(
+    family: str, pipeline: Any, directories: Callable[[str], Path], tmp_path: Path
+) -> None:
+    copy, witness = tmp_path / "model", tmp_path / "witness"
+    shutil.copytree(directories(family), copy)
+    code = f"import pathlib\npathlib.Path({str(witness)!r}).touch()\nclass Own: pass\n"
+    (copy / "own.py").write_text(code)
+    (copy / "transformer" / "own.py").write_text(code)
+    index = json.loads((copy / "model_index.json").read_text())
+    for change in ({"_class_name": ["own", "Own"]}, {"transformer": ["own", "Own"]}):
+        (copy / "model_index.json").write_text(json.dumps({**index, **change}))
+        with contextlib.suppress(pipeline.EngineProblem):
+            pipeline.Engine.load(SPECS[family], copy)
+        assert not witness.exists()
