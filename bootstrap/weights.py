@@ -2,35 +2,63 @@
 
 from __future__ import annotations
 
-import shutil
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 from filelock import FileLock
 
-from bootstrap import choices
+from bootstrap import model_hashes, units
+from bootstrap.model_hashes import known
+from bootstrap.recorder import Recorder
 from bootstrap.state import Home, writable
-from mirrors import catalogue
-from mirrors.catalogue import Mirror
-from mirrors.choose import rates, requests_per_minute
+from bootstrap.weight_fetch import Brought, Fetch
 from mirrors.digest import sha256_of
-from mirrors.fetch import Artifact, Downloads
+from mirrors.errors import FetchFailed, MirrorError, NoMirror
 from mirrors.http import HttpSettings
-from mirrors.probe import Measurement, Wanted
 from mirrors.store import Store
-from runtime.models import ModelFile, ModelSpec
+from runtime.models import INSTALLED, ModelFile, ModelSpec
+
+__all__ = ["Brought", "bring", "directory", "known", "missing", "present", "told"]
 
 
 def directory(home: Home, model: ModelSpec) -> Path:
-    """Where the model's files lie under their own names."""
-    return home.models / f"{model.id}-{model.digest[:12]}"
+    """Where the model's files lie under their own names.
+
+    Raises:
+        HashesUnknown: it was never installed, and what it is made of is not known yet.
+    """
+    return home.models / f"{model.id}-{known(home, model).digest[:12]}"
 
 
 def present(home: Home, model: ModelSpec) -> bool:
     """Whether all files are there in their right sizes (their bytes were checked when they came)."""
-    paths = ((directory(home, model) / file.path, file.size) for file in model.files)
-    return all(path.is_file() and path.stat().st_size == size for path, size in paths)
+    found = known(home, model)
+    if not found.complete:
+        return False
+    at = directory(home, model)
+    paths = ((at / file.path, file.size) for file in found.files)
+    here = all(path.is_file() and size in (None, path.stat().st_size) for path, size in paths)
+    return here and (model.complete or (at / INSTALLED).is_file())
+
+
+def missing(home: Home, model: ModelSpec) -> tuple[ModelFile, ...]:
+    """The files that are not in the store, whether their sha256 is known or not; see `ModelFile.about` for sizes."""
+    store = Store(home.store)
+    return tuple(file for file in known(home, model).files if file.sha256 is None or not store.has(file.sha256))
+
+
+def told(home: Home, model: ModelSpec) -> str:
+    """What a person should know before a model is fetched: how much it is, its licence, and what is not known."""
+    found, unlearnt = known(home, model), model_hashes.unlearnt(home, model)
+    size = f"{'' if found.exact else 'about '}{units.size(found.weight_bytes)}"
+    parts = [f"{len(found.files)} files, {size}, every byte checked against its sha256"]
+    if unlearnt:
+        parts.append(f"{len(unlearnt)} sha256 to be learnt first from the hub that publishes them")
+    parts.append(f"licence: {model.licence or 'not named by its publisher'}")
+    if model.gated is not False:
+        parts.append("needs an account that was let in" if model.gated else "may need an account (not known)")
+    return "; ".join(parts) + (f". {model.note}" if model.note else "")
 
 
 def bring(
@@ -39,79 +67,54 @@ def bring(
     http: HttpSettings,
     *,
     on_bytes: Callable[[int], None],
-) -> tuple[str, ...]:
-    """Fetch what is missing from the best hubs and put the model's directory together; where the bytes came from.
+    offline: bool = False,
+    say: Callable[[str], None] = lambda _: None,
+    recorder: Recorder | None = None,
+) -> Brought:
+    """Fetch what is missing from the best hubs and put the model's directory together.
+
+    Args:
+        home: where it goes.
+        model: a row.
+        http: how to ask.
+        on_bytes: as for Downloads.
+        offline: ask nobody: everything has to be in the store.
+        say: told what a person should know meanwhile.
+        recorder: gets the parts of the phase "weights".
 
     Raises:
-        MirrorError: a file could not be had, or the disk is full. What came in is kept for the next try.
+        HubRefused: the publisher wants an account that was let in.
+        Changed: a published file is another one than it was.
+        MirrorError, SetupError: a file could not be had, or the disk is full. What came in is kept for the next try.
     """
-    store, final = Store(home.store), directory(home, model)
     with FileLock(writable(home.cache) / ".models.lock"):  # an image build and an install may want the same
-        _drop_damaged(store, model)
-        hubs = _hubs(model, home, store, http)
-        staging = final.with_name(f".{final.name}")  # also what a killed run left
-        shutil.rmtree(staging, ignore_errors=True)
-        received: Counter[str] = Counter()
+        found = known(home, model) if offline else _learn(home, model, http, say, recorder)
+        _drop_damaged(Store(home.store), found)
+        wanted = missing(home, found)
+        if offline and wanted and model.bundled is None:
+            raise MirrorError(
+                f"{len(wanted)} of {len(found.files)} files of {model.id} are not in the store, and nobody may be "
+                f"asked (the first is {wanted[0].path})",
+                "install once without --offline, or from a bundle",
+            )
         try:
-            with Downloads(store, http, on_bytes, rates(hubs), requests_per_minute(hubs)) as downloads:
-                under_way = {file: downloads.want(*_offer(model, file, hubs)) for file in model.files}
-                for file, download in under_way.items():
-                    fetched = download.result()
-                    received.update(fetched.per_source)
-                    _link(fetched.path, staging / file.path)
-                if downloads.dropped:
-                    choices.forget(home)
-            shutil.rmtree(final, ignore_errors=True)
-            staging.replace(final)
-        finally:
-            shutil.rmtree(staging, ignore_errors=True)
-    return ("bundled",) if model.bundled else tuple(host for host, _ in received.most_common()) or ("store",)
+            return Fetch(home, found, http, on_bytes, recorder).run(wanted, directory(home, found))
+        except (FetchFailed, NoMirror):
+            model_hashes.explain(home, model, wanted, http)
+            raise
+
+
+def _learn(
+    home: Home, model: ModelSpec, http: HttpSettings, say: Callable[[str], None], recorder: Recorder | None
+) -> ModelSpec:
+    if not model_hashes.unlearnt(home, model):
+        return known(home, model)
+    with recorder.phase("weights.learn", "learn the files' sha256") if recorder else nullcontext():
+        return model_hashes.learn(home, model, http, say)
 
 
 def _drop_damaged(store: Store, model: ModelSpec) -> None:
     """Read again what is in the store: a bad disk, or a hand, may have changed it since it came."""
     for file in model.files:
-        if store.has(file.sha256) and sha256_of(store.path(file.sha256)) != file.sha256:
+        if file.sha256 and store.has(file.sha256) and sha256_of(store.path(file.sha256)) != file.sha256:
             store.remove(file.sha256)
-
-
-def _offer(model: ModelSpec, file: ModelFile, hubs: Sequence[Measurement]) -> tuple[Artifact, list[str]]:
-    """A file of the model, and where it can be had, best first: in our own package or on the hubs."""
-    artifact = Artifact(f"{model.id}/{file.path}", file.size, file.sha256)
-    if model.bundled is not None:
-        return artifact, [(model.bundled / file.path).as_uri()]
-    return artifact, [_address(found.mirror, model, file.path) for found in hubs]
-
-
-def _hubs(model: ModelSpec, home: Home, store: Store, http: HttpSettings) -> Sequence[Measurement]:
-    """The hubs to fetch from, best first; none where nothing is to be fetched."""
-    missing = [file for file in model.files if not store.has(file.sha256)]
-    return _best_hubs(model, missing, home, http) if missing and model.bundled is None else ()
-
-
-def _best_hubs(model: ModelSpec, missing: Sequence[ModelFile], home: Home, http: HttpSettings) -> Sequence[Measurement]:
-    """The hubs that have the model, measured on its largest file."""
-    assert model.repo is not None
-    largest, amount = max(missing, key=lambda file: file.size), sum(file.size for file in missing)
-
-    def address(hub: Mirror) -> str:
-        return _address(hub, model, largest.path)
-
-    wanted = Wanted(model.repo, largest.path, largest.sha256, largest.size, address=address)
-    hubs = catalogue.mirrors("hub", home.user_mirrors)
-    return choices.best(home, hubs, wanted, http, amount=amount, plan=f"{model.id} {model.digest[:16]}").sources
-
-
-def _address(hub: Mirror, model: ModelSpec, path: str) -> str:
-    assert model.repo is not None
-    assert model.revision is not None
-    return catalogue.hub_file(hub, model.repo, model.revision, path)
-
-
-def _link(source: Path, target: Path) -> None:
-    """Put a stored file under its own name: a hard link, or a copy where the file system has none."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        target.hardlink_to(source)
-    except OSError:
-        shutil.copyfile(source, target)

@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 from images.engine import Buildx, check_age, connect, find_buildx
@@ -22,6 +23,7 @@ from images.failures import explain
 from images.inputs import Recipe, place_model, place_wheels, shipped_recipe
 from images.progress import Progress
 from images.spec import Built, ImageSpec, Phase, PlannedStep
+from mirrors import hub_token
 from runtime import __version__
 
 _STOP_SECONDS = 10
@@ -41,10 +43,11 @@ def plan(spec: ImageSpec, *, wheel_bytes: int | None = None, recipe: Recipe | No
     (recipe or shipped_recipe()).lock(spec.torch_build)
     size = "" if wheel_bytes is None else f", {wheel_bytes / 1e6:.0f} MB"
     model = spec.model
+    amount = f"{model.weight_bytes:,} bytes" if model.exact else f"about {model.weight_bytes / 1e9:.1f} GB"
     return (
         PlannedStep("base image", spec.base_image),
         PlannedStep("packages", f"{len(spec.wheels)} wheels{size}, by hash from the lock {spec.torch_build}"),
-        PlannedStep("model", f"{model.id}: {len(model.files)} files, {model.weight_bytes:,} bytes, verified"),
+        PlannedStep("model", f"{model.id}: {len(model.files)} files, {amount}, verified"),
         PlannedStep("application", f"runtime {__version__}"),
         PlannedStep("image", f"{spec.tag}, loaded into the Docker engine"),
     )
@@ -94,13 +97,13 @@ def build(
         _run(arguments, progress, timeout)
         spent = time.monotonic() - began - gathered
         image = engine.image((Path(inputs) / "image-id").read_text(encoding="ascii"))
-    followed = progress.phases() or (Phase("build", 0.0, spent),)
+    followed = progress.phases() or (Phase("build", 0.0, spent, spent),)
     return Built(
         image.id,
         image.size,
         (
-            Phase("inputs", 0.0, gathered),
-            *(Phase(phase.name, gathered + phase.started, phase.seconds) for phase in followed),
+            Phase("inputs", 0.0, gathered, gathered),
+            *(replace(phase, started=gathered + phase.started) for phase in followed),
         ),
     )
 
@@ -135,7 +138,7 @@ def _labels(spec: ImageSpec, lock: Path) -> dict[str, str]:
         "org.opencontainers.image.version": __version__,
         "i2v-setup.model": spec.model.id,
         "i2v-setup.model.digest": f"sha256:{spec.model.digest}",
-        "i2v-setup.model.licence": spec.model.licence,
+        "i2v-setup.model.licence": spec.model.licence or "not named by its publisher",
         "i2v-setup.lock": spec.torch_build,
         "i2v-setup.lock.digest": f"sha256:{hashlib.sha256(lock.read_bytes()).hexdigest()}",
     }
@@ -178,6 +181,7 @@ def _process(arguments: list[str]) -> Iterator[subprocess.Popen[str]]:
     """A process in a session of its own, so that Ctrl-C reaches us alone and we end all of it."""
     with subprocess.Popen(
         arguments,
+        env={name: value for name, value in os.environ.items() if name not in hub_token.VARIABLES},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

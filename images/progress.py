@@ -10,7 +10,7 @@ import base64
 import json
 import re
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any
@@ -96,7 +96,7 @@ class Progress:
             if step.started is not None:
                 spans.setdefault(step.phase, []).append((step.started, step.completed or step.started))
         zero = min((start for phase in spans.values() for start, _ in phase), default=0.0)
-        phases = (Phase(name, min(phase)[0] - zero, _busy(phase)) for name, phase in spans.items())
+        phases = (_phase(name, phase, zero) for name, phase in spans.items())
         return tuple(sorted(phases, key=lambda phase: phase.started))
 
     def failure(self) -> Failure:
@@ -131,6 +131,11 @@ class Progress:
         if line := redact(line.rstrip()):
             kept.append(line)
             self._on_line(line)
+
+
+def _phase(name: str, spans: Sequence[tuple[float, float]], zero: float) -> Phase:
+    started, ended = min(start for start, _ in spans), max(end for _, end in spans)
+    return Phase(name, started - zero, ended - started, _busy(spans))
 
 
 def _busy(spans: Iterable[tuple[float, float]]) -> float:

@@ -20,8 +20,8 @@ class ImageSpec:
         tag: Its name in the engine.
         base_image: Any image with python3 and venv, as the engine finds or pulls it.
         torch_build: Names the lock: `runtime/locks/<torch_build>.txt`.
-        model: The model that the image serves.
-        model_dir: Holds the files of `model.files`.
+        model: The model that the image serves. To build, the sha256 of its files must be known; to plan, not.
+        model_dir: Holds, or will hold, the files of `model.files`.
         wheels: Where the bytes of every wheel lie that the lock and `images/uv.txt` need in the image, by the wheel's
             own file name: it says what the wheel fits, and the file with its bytes may be named otherwise.
     """
@@ -44,11 +44,15 @@ class PlannedStep:
 
 @dataclass(frozen=True)
 class Phase:
-    """A part of a build: when it began, and how long it worked, in seconds from the build's start."""
+    """A part of a build: when it began, and how long it took, in seconds from the build's start.
+
+    `busy` is for how long at least one of its steps was under way: parts take turns, and wait for each other.
+    """
 
     name: str
     started: float
     seconds: float
+    busy: float
 
 
 @dataclass(frozen=True)

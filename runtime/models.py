@@ -1,131 +1,48 @@
-"""The models that can be installed and run, one row each, and the files that each is made of.
+"""The models that can be installed and run, one row each.
 
-A row names the family whose call `runtime.pipeline` knows; a manifest beside it lists every file with its
-size and sha256. Knows nothing of torch, of mirrors, or of where on this machine the files lie.
+A row names its family (`runtime.families`); a manifest beside it lists the files (`runtime.manifest`).
+Knows nothing of torch, of mirrors, or of where on this machine the files lie.
 """
 
-import hashlib
-import json
 from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import cache
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
+from runtime import manifest
+from runtime.manifest import INSTALLED, ModelFile, Origin, as_installed
+from runtime.model_spec import HashesUnknown, ModelMissing, ModelSpec, Precision
 from runtime.problems import RuntimeProblem
 
-_HERE = Path(__file__).parent
-
-Precision = Literal["fp16", "bf16", "fp32"]
+__all__ = [
+    "INSTALLED",
+    "MODELS",
+    "HashesUnknown",
+    "ModelFile",
+    "ModelMissing",
+    "ModelSpec",
+    "Origin",
+    "Precision",
+    "UnknownModel",
+    "as_installed",
+    "installed",
+    "model",
+]
 
 
 class UnknownModel(RuntimeProblem):
     """No row has this id."""
 
 
-class ModelMissing(RuntimeProblem):
-    """A directory that should hold a model does not."""
-
-
-@dataclass(frozen=True)
-class ModelFile:
-    """One file of a model: its path below the model's directory, its size in bytes and its sha256 in hex."""
-
-    path: str
-    size: int
-    sha256: str
-
-
-@dataclass(frozen=True)
-class ModelSpec:
-    """One model.
-
-    Attributes:
-        id: What a user types.
-        title: What a user reads.
-        family: Which call `runtime.pipeline` uses; models of one family take the same arguments.
-        pipeline: The diffusers class that loads the directory.
-        repo: Where the files are published on the hub; None when they come with this package.
-        revision: The commit of `repo` that the manifest describes.
-        licence: The licence of the weights.
-        gated: Whether the publisher asks for an account.
-        precision: What the weights are stored in, and computed in where the device bears it.
-        note: What a user must be told plainly.
-        manifest: The manifest's path below this folder.
-        takes_prompt: Whether the words of a prompt change the video.
-        guidance_scale: The model's own guidance, where the preset's does not suit it.
-    """
-
-    id: str
-    title: str
-    family: str
-    pipeline: str
-    repo: str | None
-    revision: str | None
-    licence: str
-    gated: bool
-    precision: Precision
-    note: str
-    manifest: str | None
-    takes_prompt: bool = True
-    guidance_scale: float | None = None
-
-    @property
-    def files(self) -> tuple[ModelFile, ...]:
-        """Every file that the model needs, sorted by path."""
-        return _read_manifest(self.manifest) if self.manifest else ()
-
-    @property
-    def weight_bytes(self) -> int:
-        """The size of all files together."""
-        return sum(file.size for file in self.files)
-
-    @property
-    def digest(self) -> str:
-        """The sha256 of the sorted manifest: names this very set of bytes."""
-        lines = (f"{file.sha256} {file.size} {file.path}\n" for file in self.files)
-        return hashlib.sha256("".join(lines).encode()).hexdigest()
-
-    @property
-    def bundled(self) -> Path | None:
-        """The directory inside this package that holds the files, for a model that comes with it."""
-        return (_HERE / self.manifest).parent if self.manifest and self.repo is None else None
-
-    def check(self, directory: Path) -> None:
-        """Looks whether `directory` holds every file in its right size; the bytes are not read.
-
-        Raises:
-            ModelMissing: It does not.
-        """
-        missing = [file.path for file in self.files if _size(directory / file.path) != file.size]
-        if missing:
-            raise ModelMissing(
-                f"{directory} does not hold the model {self.id}: {len(missing)} of {len(self.files)} files are "
-                f"missing or of the wrong size, the first is {missing[0]}",
-                f"install the model {self.id} again",
-            )
-
-
-def _size(path: Path) -> int | None:
-    try:
-        return path.stat().st_size
-    except OSError:
-        return None
-
-
-@cache
-def _read_manifest(manifest: str) -> tuple[ModelFile, ...]:
-    document = json.loads((_HERE / manifest).read_text(encoding="utf-8"))
-    files = (ModelFile(row["path"], row["size"], row["sha256"]) for row in document["files"])
-    return tuple(sorted(files, key=lambda file: file.path))
-
+_STABILITY = (
+    "Takes no prompt: the picture alone decides. Stability AI's community licence holds for the weights: "
+    "read it before you earn money with the videos."
+)
 
 _ROWS = (
     ModelSpec(
         id="demo",
         title="Demo (random weights)",
         family="i2vgen-xl",
-        pipeline="I2VGenXLPipeline",
         repo=None,
         revision=None,
         licence="Apache-2.0",
@@ -136,20 +53,93 @@ _ROWS = (
         manifest="demo/manifest.json",
     ),
     ModelSpec(
+        id="i2vgen-xl",
+        title="I2VGen-XL",
+        family="i2vgen-xl",
+        repo="ali-vilab/i2vgen-xl",
+        revision="39e1979ea27be737b0278c06755e321f2b4360d5",
+        licence="mit",
+        gated=False,
+        precision="fp16",
+        note="Follows the prompt as well as the picture.",
+        manifest="manifests/i2vgen-xl.json",
+    ),
+    ModelSpec(
+        id="svd",
+        title="Stable Video Diffusion",
+        family="svd",
+        repo="stabilityai/stable-video-diffusion-img2vid",
+        revision="9cf024d5bfa8f56622af86c884f26a52f6676f2e",
+        licence="stable-video-diffusion-community",
+        gated=None,
+        precision="fp16",
+        note=_STABILITY + " Made for 14 frames.",
+        manifest="manifests/svd.json",
+        takes_prompt=False,
+    ),
+    ModelSpec(
         id="svd-xt",
         title="Stable Video Diffusion XT",
         family="svd",
-        pipeline="StableVideoDiffusionPipeline",
         repo="stabilityai/stable-video-diffusion-img2vid-xt",
         revision="9e43909513c6714f1bc78bcb44d96e733cd242aa",
         licence="stable-video-diffusion-community",
-        gated=False,  # no page that we read says that it is; a hub that asks for an account answers 401
+        gated=None,
         precision="fp16",
-        note="Takes no prompt: the picture alone decides. Stability AI's community licence holds for the weights: "
-        "read it before you earn money with the videos.",
+        note=_STABILITY + " Made for 25 frames.",
         manifest="manifests/svd-xt.json",
         takes_prompt=False,
-        guidance_scale=3.0,
+    ),
+    ModelSpec(
+        id="animatediff",
+        title="AnimateDiff v1.5-2 with Stable Diffusion 1.5",
+        family="animatediff",
+        repo="stable-diffusion-v1-5/stable-diffusion-v1-5",
+        revision="451f4fe16113bff5a5d2269ed5ad43b0592e9a14",
+        licence="creativeml-openrail-m; the motion adapter's repository names none",
+        gated=None,
+        precision="fp16",
+        note="A text-to-video model: your picture is repeated as a still video and redrawn in motion, so it is "
+        "followed loosely. Two repositories; OpenRAIL-M forbids some uses, which you take over with the weights.",
+        manifest="manifests/animatediff.json",
+    ),
+    ModelSpec(
+        id="wan2.2-ti2v-5b",
+        title="Wan 2.2 TI2V 5B",
+        family="wan",
+        repo="Wan-AI/Wan2.2-TI2V-5B-Diffusers",
+        revision="b8fff7315c768468a5333511427288870b2e9635",
+        licence="apache-2.0",
+        gated=False,
+        precision="bf16",
+        note="A large download, since its transformer is published in fp32 only.",
+        manifest="manifests/wan2.2-ti2v-5b.json",
+    ),
+    ModelSpec(
+        id="ltx-video",
+        title="LTX-Video 2B",
+        family="ltx",
+        repo="Lightricks/LTX-Video",
+        revision="8984fa25007f376c1a299016d0957a37a2f797bb",
+        licence="ltx-video-open-weights (License.txt in the repository)",
+        gated=None,
+        precision="bf16",
+        note="Two thirds of the download are its text encoder, published in fp32 only. The licence has terms "
+        "of its own: read it before you earn money with the videos.",
+        manifest="manifests/ltx-video.json",
+    ),
+    ModelSpec(
+        id="cogvideox-5b-i2v",
+        title="CogVideoX 5B I2V",
+        family="cogvideox",
+        repo="THUDM/CogVideoX-5b-I2V",
+        revision="a6f0f4858a8395e7429d82493864ce92bf73af11",
+        licence="cogvideox (LICENSE in the repository)",
+        gated=None,
+        precision="bf16",
+        note="Made for 720x480 and 49 frames. Its licence has terms of its own: "
+        "read it before you earn money with the videos.",
+        manifest="manifests/cogvideox-5b-i2v.json",
     ),
 )
 
@@ -166,3 +156,27 @@ def model(model_id: str) -> ModelSpec:
         return MODELS[model_id]
     except KeyError:
         raise UnknownModel(f"unknown model {model_id!r}", f"known models: {', '.join(MODELS)}") from None
+
+
+def installed(model_id: str, directory: Path) -> ModelSpec:
+    """The row named `model_id`, with what its directory says of the files that the row leaves open.
+
+    Raises:
+        UnknownModel: There is no such row.
+        ModelMissing: The directory speaks of other bytes than the row.
+    """
+    row = model(model_id)
+    found = manifest.installed(directory)
+    if row.complete or found is None:
+        return row
+    files = []
+    for file in row.files:
+        if file.path not in found:
+            if not file.optional:
+                raise ModelMissing(f"{directory} lacks {file.path} of the model {model_id}", "install the model again")
+            continue
+        size, sha256 = found[file.path]
+        if file.sha256 not in (None, sha256):
+            raise ModelMissing(f"{directory} holds another {file.path} than the model {model_id} has", "install again")
+        files.append(replace(file, size=size, sha256=sha256, optional=False))
+    return replace(row, known=tuple(files))

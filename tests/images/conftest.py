@@ -148,7 +148,6 @@ def small_model(tmp_path: Path) -> ModelSpec:
         id="small",
         title="Small",
         family="i2vgen-xl",
-        pipeline="I2VGenXLPipeline",
         repo=None,
         revision=None,
         licence="Apache-2.0",

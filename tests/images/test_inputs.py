@@ -1,3 +1,5 @@
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,11 +9,25 @@ from images.inputs import Recipe, place_model, place_wheels, shipped_recipe
 from runtime.models import ModelSpec
 
 
-def test_only_the_files_of_the_manifest_are_handed_over(tmp_path: Path, small_model: ModelSpec) -> None:
+def test_only_the_files_of_the_model_are_handed_over_and_a_list_of_them(tmp_path: Path, small_model: ModelSpec) -> None:
     assert small_model.bundled
     place_model(small_model, small_model.bundled, tmp_path / "given")
     given = sorted(path.relative_to(tmp_path / "given").as_posix() for path in (tmp_path / "given").rglob("*.*"))
-    assert given == ["config.json", "unet/weights.safetensors"]
+    assert given == ["config.json", "manifest.json", "unet/weights.safetensors"]
+    listed = json.loads((tmp_path / "given" / "manifest.json").read_text())
+    assert [(row["path"], row["size"]) for row in listed["files"]] == [
+        ("config.json", 2),
+        ("unet/weights.safetensors", 700),
+    ]
+
+
+def test_files_whose_sha256_was_learnt_are_held_against_it(tmp_path: Path, small_model: ModelSpec) -> None:
+    assert small_model.bundled
+    learnt = replace(small_model, known=tuple(replace(file, size=None) for file in small_model.files))
+    place_model(learnt, small_model.bundled, tmp_path / "given")
+    wrong = replace(small_model, known=tuple(replace(file, sha256="ab" * 32) for file in small_model.files))
+    with pytest.raises(ImageError, match=r"damaged: .*config\.json"):
+        place_model(wrong, small_model.bundled, tmp_path / "again")
 
 
 def test_a_model_of_links_into_a_store_is_handed_over_as_files(tmp_path: Path, small_model: ModelSpec) -> None:
