@@ -56,7 +56,7 @@ $(VENV)/.test: $(TEST_LOCK) $(VENV)/.tool
 
 # Newest versions within runtime/requirements.in; says which hashes it could not refresh.
 lock: $(VENV)/.tool
-	$(BIN)/python -m bootstrap.locks
+	$(BIN)/python -m bootstrap.locking
 
 clean:
 	rm -rf $(VENV) demo.mp4 build dist *.egg-info

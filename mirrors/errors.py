@@ -4,11 +4,13 @@
         UnknownMirror      no such mirror in the catalogue
         BadMirror          a mirror's URL, or a row of the user's own catalogue, that cannot be used
         NoMirror           none of the candidates is usable
+            NoTorch        only of PyTorch's own: another build may be had
         FetchFailed        no source gave the file
         NoSpace            the disk is full
         Busy               another process or thread is adding that very file
         WrongBytes         bytes that were given out turned out wrong
         BadConfig          a user's configuration file that cannot be edited
+        HubRefused         the model hub does not give us that repository
         Unreachable        one request failed; `Unreachable.reason` is its half of a sentence
 
 Knows nothing of exit codes or terminals.
@@ -39,6 +41,10 @@ class NoMirror(MirrorError):
     """No candidate is usable."""
 
 
+class NoTorch(NoMirror):
+    """The package index is usable, but nobody has this build of PyTorch."""
+
+
 class FetchFailed(MirrorError):
     """No source gave the bytes."""
 
@@ -57,6 +63,10 @@ class WrongBytes(MirrorError):
 
 class BadConfig(MirrorError):
     """A configuration file that we cannot edit without harm."""
+
+
+class HubRefused(MirrorError):
+    """The model hub does not give us that repository: it wants an account that was let in, or has none such."""
 
 
 class Unreachable(MirrorError):

@@ -40,6 +40,7 @@ _TAGS = 4  # "<" in one link: its own, and some that an attribute should have es
 _SUFFIXES = (".whl", ".tar.gz", ".zip")
 _LARGEST = 1 << 50  # bytes
 _NAME = re.compile(r"[A-Za-z0-9_.+!-]{1,200}")
+_SHA256 = re.compile("[0-9a-f]{64}")
 
 
 class NotAnIndex(MirrorError):
@@ -162,7 +163,8 @@ def refusal(response: requests.Response) -> str:
 
 
 def _listed(file: DistributionPackage, page: str) -> Listed:
-    sha256 = file.digests.get("sha256", "").lower() or None
+    told = file.digests.get("sha256", "").lower()
+    sha256 = told if _SHA256.fullmatch(told) else None
     size = file.size if file.size and 0 < file.size < _LARGEST else None
     return Listed(file.filename, with_credentials(file.url, page), sha256, size)
 

@@ -10,13 +10,17 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from packaging.markers import UndefinedComparison, UndefinedEnvironmentName
 from packaging.requirements import InvalidRequirement, Requirement
-from packaging.tags import Tag
-from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
+from packaging.utils import canonicalize_name
+from packaging.version import InvalidVersion, Version
 
-from mirrors.digest import sha256_of
 from mirrors.errors import MirrorError
 
+TO_LEARN = "# to learn: "
+"""Begins the line of a package whose hashes the lock lacks: they are learnt at the first use, where it is published."""
+
+_SHA256 = re.compile("[0-9a-f]{64}")
 _NAMED = re.compile(r"^# (\S+\.whl) sha256:([0-9a-f]{64})$", re.MULTILINE)
 
 
@@ -26,7 +30,7 @@ class Pin:
 
     Attributes:
         name: normalized.
-        version: its one version.
+        version: its one version, normalized.
         sha256s: of the files that are allowed.
         names: file names and their sha256 as far as the lock says them, for indexes that list names only. In the lock
             they stand in comments: `# demo-1.0-py3-none-any.whl sha256:…`.
@@ -44,48 +48,43 @@ def read(path: Path, environment: Mapping[str, str] | None = None) -> tuple[Pin,
     Raises:
         MirrorError: a line is no pin with hashes.
     """
-    pins, text = [], path.read_text(encoding="utf-8")
-    named = _NAMED.findall(text)
+    pins, text = [], _text(path)
+    named: dict[str, list[str]] = {}
+    for name, sha256 in _NAMED.findall(text):
+        named.setdefault(sha256, []).append(name)
     for number, line in _logical_lines(text):
         words = [word for word in line.split() if not word.startswith("--hash=")]
         hashes = [word.removeprefix("--hash=sha256:") for word in line.split() if word.startswith("--hash=sha256:")]
         try:
             requirement = Requirement(" ".join(words))
-        except InvalidRequirement as error:
+            versions = [str(Version(spec.version)) for spec in requirement.specifier if spec.operator == "=="]
+            applies = requirement.marker is None or requirement.marker.evaluate(dict(environment or {}) or None)
+        except (InvalidRequirement, InvalidVersion, UndefinedComparison, UndefinedEnvironmentName) as error:
             raise _no_pin(path, number, str(error)) from error
-        versions = [spec.version for spec in requirement.specifier if spec.operator == "=="]
         if not versions or not hashes:
             raise _no_pin(path, number, f"{requirement.name} has no version or no hash")
-        if requirement.marker is None or requirement.marker.evaluate(dict(environment) if environment else None):
-            names = tuple((name, sha256) for name, sha256 in named if sha256 in hashes)
+        if not all(map(_SHA256.fullmatch, hashes)):
+            raise _no_pin(path, number, f"what {requirement.name} has is no sha256")
+        if applies:
+            names = tuple((name, sha256) for sha256 in hashes for name in named.get(sha256, ()))
             pins.append(Pin(canonicalize_name(requirement.name), versions[0], frozenset(hashes), names))
     return tuple(pins)
 
 
-def local_wheels(pins: Iterable[Pin], directories: Iterable[Path], python: str) -> dict[Pin, Path]:
-    """Which pins lie as wheels in local directories: name, version, sha256 right, and made for that Python ("3.11")."""
-    wanted = {(pin.name, pin.version): pin for pin in pins}
-    found: dict[Pin, Path] = {}
-    for directory in directories:
-        for wheel in sorted(directory.glob("*.whl")):
-            try:
-                name, version, _, tags = parse_wheel_filename(wheel.name)
-            except InvalidWheelFilename:
-                continue
-            pin = wanted.get((name, str(version)))
-            if pin is not None and pin not in found and _fits(tags, python) and sha256_of(wheel) in pin.sha256s:
-                found[pin] = wheel
-    return found
+def to_learn(path: Path, environment: Mapping[str, str] | None = None) -> tuple[Requirement, ...]:
+    """The packages whose hashes the lock lacks, of those that apply in a marker environment."""
+    lines = (line for line in _text(path).splitlines() if line.startswith(TO_LEARN))
+    requirements = (Requirement(line.removeprefix(TO_LEARN)) for line in lines)
+    where = dict(environment) if environment else None
+    return tuple(found for found in requirements if found.marker is None or found.marker.evaluate(where))
 
 
-def _fits(tags: Iterable[Tag], python: str) -> bool:
-    """Whether one of a wheel's tags is for that Python: its own, any Python 3, or the stable ABI of an older one."""
-    minor = int(python.partition(".")[2])
-    stable = {f"cp3{older}" for older in range(2, minor + 1)}
-    return any(
-        tag.interpreter in {f"cp3{minor}", f"py3{minor}", "py3"} or (tag.abi == "abi3" and tag.interpreter in stable)
-        for tag in tags
-    )
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not text"
+        raise MirrorError(f"{path} cannot be read: {reason}", "mend the file, or move it away") from error
 
 
 def _no_pin(path: Path, line: int, reason: str) -> MirrorError:
@@ -96,6 +95,7 @@ def _no_pin(path: Path, line: int, reason: str) -> MirrorError:
 
 def _logical_lines(text: str) -> Iterable[tuple[int, str]]:
     parts: list[str] = []
+    number = 0
     for number, line in enumerate(text.splitlines(), 1):
         stripped = line.split(" #")[0].strip()
         if not stripped or stripped.startswith("#"):
@@ -104,3 +104,5 @@ def _logical_lines(text: str) -> Iterable[tuple[int, str]]:
         if not stripped.endswith("\\"):
             yield number, " ".join(parts)
             parts = []
+    if parts:  # it was cut off: what is left may still be a pin, and is not to be left out
+        yield number, " ".join(parts)

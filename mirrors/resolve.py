@@ -9,7 +9,7 @@ is fast: it gets them best first.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -18,21 +18,20 @@ from urllib.parse import unquote, urlsplit
 from urllib.request import url2pathname
 
 from packaging.tags import Tag
-from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 
-from mirrors import index
+from mirrors import offers
 from mirrors.artifact import Artifact
 from mirrors.catalogue import Mirror
-from mirrors.digest import sha256_of
 from mirrors.errors import MirrorError, Unreachable
 from mirrors.http import HttpSettings
 from mirrors.index import Listed, NotAnIndex
 from mirrors.known import Known, tail_of
+from mirrors.local import Shelf
 from mirrors.lock import Pin
 from mirrors.store import Store
+from mirrors.tags import order as tag_order
 
 _PAGES_AT_ONCE = 4  # connections to one mirror, as for files
-_PAGE_SECONDS = 10.0
 _INDEXES_ASKED = 4  # for one pin: a mirror may be behind, but not all of them are
 
 
@@ -88,11 +87,11 @@ def resolve(
     Raises:
         MirrorError: no index has a wheel of some pin that the lock allows and that fits; says which.
     """
-    order, recalled = _order(tags), known.recall(tags)
-    asked = _Asked([found for found in indexes if found.directory is None], http)
+    order, recalled = tag_order(tags), known.recall(tags)
+    shelf, asked = _shelf(indexes), _Asked([found for found in indexes if found.directory is None], http)
 
     def look(pin: Pin) -> Wheel:
-        here = _local(pin, order, indexes) or _recalled(pin, recalled, order, asked.indexes)
+        here = _local(pin, order, shelf) or _recalled(pin, recalled, order, asked.indexes)
         return here or asked.find(pin, order)
 
     with ThreadPoolExecutor(_PAGES_AT_ONCE, "i2v-resolve") as pool:
@@ -100,17 +99,30 @@ def resolve(
 
 
 def at_hand(
-    pins: Sequence[Pin], tags: Sequence[Tag], directories: Sequence[Index], known: Known, store: Store
+    pins: Sequence[Pin],
+    tags: Sequence[Tag],
+    directories: Sequence[Index],
+    known: Known,
+    store: Store,
+    unpacked: Collection[tuple[str, str]] = (),
 ) -> tuple[Wheel, ...] | None:
     """The wheel of each pin where all of them are on this machine, in a directory or in the store; else None.
 
     Asks nobody. A wheel of the store has neither URL nor path.
+
+    Args:
+        pins: as for `resolve`, like what follows.
+        tags: what the environment takes.
+        directories: of this machine.
+        known: what earlier runs have learnt.
+        store: where fetched files are.
+        unpacked: projects and versions that whoever installs has without their files.
     """
-    order, recalled, wheels = _order(tags), known.recall(tags), []
+    order, recalled, shelf, wheels = tag_order(tags), known.recall(tags), _shelf(directories), []
     for pin in pins:
-        listed = _best(_of(pin, recalled), pin, order)
-        stored = _wheel(pin, listed, ()) if listed and listed.sha256 and store.has(listed.sha256) else None
-        wheel = _local(pin, order, directories) or stored
+        listed = offers.best(_of(pin, recalled), pin, order)
+        has = (pin.name, pin.version) in unpacked or (listed and listed.sha256 and store.has(listed.sha256))
+        wheel = _local(pin, order, shelf) or (_wheel(pin, listed, ()) if listed and has else None)
         if wheel is None:
             return None
         wheels.append(wheel)
@@ -130,7 +142,8 @@ class _Asked:
         told = []
         for asked in self._in_order(pin):
             try:
-                listed = _best(_listing(asked.mirror, pin, self._http), pin, order)
+                files = offers.listing(asked.mirror, pin, self._http)
+                listed = offers.best(files, pin, order)
             except (NotAnIndex, Unreachable) as error:
                 told.append(f"{asked.mirror.name}: {error}")
                 if not error.reason.startswith("lacks"):
@@ -139,7 +152,7 @@ class _Asked:
                 continue
             if listed is not None:
                 return _wheel(pin, listed, self._everywhere(pin, listed, asked))
-            told.append(f"{asked.mirror.name} lacks it")
+            told.append(f"{asked.mirror.name} {offers.lack(pin, files)}")
         reasons = "; ".join(told) or "there is no index"
         raise MirrorError(
             f"no index has a wheel of {pin.name} {pin.version} that the lock allows and that fits: {reasons}",
@@ -152,7 +165,7 @@ class _Asked:
         strange = [found for found in self.indexes if found.sample and not known[found.mirror.url]]
         for found in [found for found in strange if found.mirror.kind == lister.mirror.kind][: _INDEXES_ASKED - 1]:
             with suppress(NotAnIndex, Unreachable):
-                files = _listing(found.mirror, pin, self._http)
+                files = offers.listing(found.mirror, pin, self._http)
                 same = (other.url for other in files if (other.filename, other.sha256) == (file.filename, file.sha256))
                 known[found.mirror.url] = next(same, None)
         return [url for url in known.values() if url is not None]
@@ -170,24 +183,22 @@ class _Asked:
             yield from [found for found in group if found.sample is None]  # the user's own: named, not measured
 
 
-def _order(tags: Sequence[Tag]) -> dict[Tag, int]:
-    return {tag: place for place, tag in enumerate(tags)}
+def _local(pin: Pin, order: Mapping[Tag, int], shelf: Shelf) -> Wheel | None:
+    found = shelf.find(pin, order)
+    if found is None:
+        return None
+    listed = Listed(found.path.name, "", found.sha256, found.size)
+    return replace(_wheel(pin, listed, ()), path=found.path)
 
 
-def _local(pin: Pin, order: Mapping[Tag, int], indexes: Sequence[Index]) -> Wheel | None:
-    for directory in (found.directory for found in indexes if found.directory is not None):
-        paths = {path.name: path for path in directory.rglob("*.whl") if _is_of(path.name, pin)}
-        files = [Listed(name, "", sha256_of(path), path.stat().st_size) for name, path in paths.items()]
-        listed = _best(files, pin, order)
-        if listed is not None:
-            return replace(_wheel(pin, listed, ()), path=paths[listed.filename].resolve())
-    return None
+def _shelf(indexes: Sequence[Index]) -> Shelf:
+    return Shelf(found.directory for found in indexes if found.directory is not None)
 
 
 def _recalled(
     pin: Pin, recalled: Mapping[str, Listed], order: Mapping[Tag, int], indexes: Sequence[Index]
 ) -> Wheel | None:
-    listed = _best(_of(pin, recalled), pin, order)
+    listed = offers.best(_of(pin, recalled), pin, order)
     urls = [url for found in indexes if listed and (url := _there(found, listed))]
     if listed is None or not urls:
         return None
@@ -197,39 +208,6 @@ def _recalled(
 
 def _of(pin: Pin, recalled: Mapping[str, Listed]) -> list[Listed]:
     return [recalled[sha256] for sha256 in pin.sha256s if sha256 in recalled]
-
-
-def _listing(mirror: Mirror, pin: Pin, http: HttpSettings) -> list[Listed]:
-    """What an index lists of a pin."""
-    page = index.get_page(mirror, pin.name, http, _PAGE_SECONDS)
-    listed, known = index.files(page, pin.name, lambda filename: _is_of(filename, pin)), dict(pin.names)
-    return [replace(file, sha256=file.sha256 or known.get(file.filename)) for file in listed]
-
-
-def _is_of(filename: str, pin: Pin) -> bool:
-    try:
-        project, version, _, _ = parse_wheel_filename(filename)
-    except InvalidWheelFilename:
-        return False
-    # The name comes from an index, and some day it is the name of a file.
-    return (project, str(version)) == (pin.name, pin.version) and not set("/\\") & set(filename)
-
-
-def _best(files: Sequence[Listed], pin: Pin, order: Mapping[Tag, int]) -> Listed | None:
-    """Of the files that the lock allows, the one that fits best. Whose hash that is, the lock says, not the index."""
-    names = dict(pin.names)
-    allowed = [file for file in files if file.sha256 in pin.sha256s]
-    named = [file for file in allowed if not names or names.get(file.filename) == file.sha256]
-    ranked = [(place, file) for file in named if (place := _place(file, order)) is not None]
-    return min(ranked, key=lambda entry: entry[0])[1] if ranked else None
-
-
-def _place(file: Listed, order: Mapping[Tag, int]) -> int | None:
-    try:
-        tags = parse_wheel_filename(file.filename)[3]
-    except InvalidWheelFilename:
-        return None
-    return min((order[tag] for tag in tags if tag in order), default=None)
 
 
 def _wheel(pin: Pin, listed: Listed, urls: Sequence[str]) -> Wheel:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from packaging.tags import Tag, compatible_tags, cpython_tags
+from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 
 
 def supported(python: str, platforms: Sequence[str] | None = None) -> tuple[Tag, ...]:
@@ -16,6 +17,20 @@ def supported(python: str, platforms: Sequence[str] | None = None) -> tuple[Tag,
         *cpython_tags((major, minor), abis=[interpreter], platforms=named),
         *compatible_tags((major, minor), interpreter, named),
     )
+
+
+def order(tags: Sequence[Tag]) -> dict[Tag, int]:
+    """The place of each tag; the best one is 0."""
+    return {tag: place for place, tag in enumerate(tags)}
+
+
+def place(filename: str, places: Mapping[Tag, int]) -> int | None:
+    """How well a wheel fits, by its file name: the least is the best; None: not at all, or it is no wheel."""
+    try:
+        tags = parse_wheel_filename(filename)[3]
+    except InvalidWheelFilename:
+        return None
+    return min((places[tag] for tag in tags if tag in places), default=None)
 
 
 def manylinux(arch: str, glibc: int) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ import fnmatch
 import hashlib
 import html
 import json
+import mmap
 import re
 import socket
 import ssl
@@ -23,7 +24,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import quote, unquote, urlsplit
 
 from packaging.utils import canonicalize_name, parse_wheel_filename
@@ -39,6 +40,7 @@ class Fault:
         status: answer with this status and a short body.
         user_agent: only to clients whose User-Agent matches this regular expression.
         times: only so many times.
+        without: only to requests that do not carry this Authorization.
         headers: to send along, such as Retry-After.
         hang: take the request and never answer.
         redirect: answer 302 to this URL.
@@ -55,6 +57,7 @@ class Fault:
     status: int | None = None
     user_agent: str = ""
     times: int | None = None
+    without: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
     hang: bool = False
     redirect: str | None = None
@@ -93,6 +96,7 @@ class LoopbackMirror:
         self._files: dict[str, _File] = {}
         self._faults: dict[str, Fault] = {}
         self._links: dict[str, str] = {}
+        self._places: dict[str, bytes] = {}
         self._lock = threading.Lock()
         self._closing = threading.Event()
         self._server = _Server(("127.0.0.1", 0), self)
@@ -162,6 +166,13 @@ class LoopbackMirror:
         """Let the index link that file to another address."""
         self._links[filename] = url
 
+    def serve(self, path: str, data: bytes | Path) -> None:
+        """Serve a file at a path of its own, as a tree of files has it; one on the disk is not read into memory."""
+        if isinstance(data, Path):
+            with data.open("rb") as file:
+                data = cast(bytes, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+        self._places[path] = data
+
     def misbehave(self, pattern: str, fault: Fault | None) -> None:
         """From now on, on paths that match (as a shell would; the latest match counts). None: behave again."""
         self._faults.pop(pattern, None)
@@ -174,10 +185,12 @@ class LoopbackMirror:
 
     # what follows is for the handler
 
-    def fault_for(self, path: str, user_agent: str) -> Fault:
+    def fault_for(self, path: str, user_agent: str, authorization: str = "") -> Fault:
         with self._lock:
             for pattern, fault in reversed(self._faults.items()):
                 if not fnmatch.fnmatch(path, pattern) or not re.search(fault.user_agent, user_agent):
+                    continue
+                if fault.without and fault.without == authorization:
                     continue
                 if fault.times == 0:
                     continue
@@ -203,6 +216,8 @@ class LoopbackMirror:
         return self._html(names), "text/html; charset=utf-8"
 
     def file(self, path: str) -> bytes | None:
+        if path in self._places:
+            return self._places[path]
         name = path.removeprefix("/files/") if path.startswith("/files/") else ""
         name = path.rpartition("/")[2] if path.startswith("/packages/") else name
         return self._files[name].data if name in self._files else None
@@ -280,7 +295,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         mirror, path = self.server.mirror, unquote(urlsplit(self.path).path)
         mirror.requests.append(Seen(path, {name.lower(): value for name, value in self.headers.items()}))
-        fault = mirror.fault_for(path, self.headers.get("User-Agent", ""))
+        fault = mirror.fault_for(path, self.headers.get("User-Agent", ""), self.headers.get("Authorization", ""))
         if fault.hang:
             mirror.wait(None)
             self.close_connection = True
@@ -289,6 +304,8 @@ class _Handler(BaseHTTPRequestHandler):
         answer.headers.update(fault.headers)
         with suppress(ConnectionError, ssl.SSLError):
             self._send(answer, fault)
+
+    do_HEAD = do_GET  # noqa: N815  # the base class names it so
 
     def _misbehaved(self, fault: Fault) -> _Answer | None:
         if fault.status:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import random
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,6 +13,7 @@ from types import SimpleNamespace
 import pytest
 
 from mirrors import fetch as fetching
+from mirrors.artifact import FLOW_SECONDS
 from mirrors.errors import FetchFailed, MirrorError, WrongBytes
 from mirrors.fetch import Artifact, Downloads
 from mirrors.fetching import crew, schedule
@@ -79,6 +81,40 @@ def test_a_file_is_wanted_once(mirror: LoopbackMirror, store: Store, http: HttpS
         assert downloads.want(WANTED, [mirror.url("a.bin")]) is first
         assert first.result().bytes_fetched == len(DATA)
         assert first.path == store.path(WANTED.sha256)
+
+
+def test_it_is_known_when_each_file_came_and_from_whom(
+    mirror: LoopbackMirror, other: LoopbackMirror, store: Store, http: HttpSettings
+) -> None:
+    began = time.monotonic()
+    with Downloads(store, http) as downloads:
+        missing = downloads.want(Artifact("none", None, "0" * 64), [mirror.url("none")])
+        downloads.want(WANTED, [mirror.url("a.bin"), other.url("a.bin")]).result()
+        with pytest.raises(FetchFailed):
+            missing.result()
+        (fetched,) = downloads.fetched
+        flow, received = downloads.flow, downloads.received
+    times = fetched.times
+    assert times is not None
+    assert times.first is not None
+    assert times.last is not None
+    assert times.checked is not None
+    assert times.verified is not None
+    order = [began, times.begun, times.first, times.last, times.verified, times.ended, time.monotonic()]
+    assert order == sorted(order)
+    assert times.begun <= times.checked
+    assert 0 < times.hashing <= times.verified - times.checked
+    assert {netloc: sum(slots.values()) for netloc, slots in flow.items()} == received
+    slots = [slot for given in flow.values() for slot in given]
+    assert times.first - FLOW_SECONDS < min(slots) <= max(slots) <= times.last
+
+
+def test_a_file_that_is_here_has_no_first_byte(mirror: LoopbackMirror, store: Store, http: HttpSettings) -> None:
+    fetching.fetch(WANTED, [mirror.url("a.bin")], store, http)
+    times = fetching.fetch(WANTED, [mirror.url("a.bin")], store, http).times
+    assert times is not None
+    assert (times.first, times.last, times.checked, times.verified) == (None, None, None, None)
+    assert times.hashing == 0
 
 
 def test_one_that_fails_does_not_take_the_others_down(mirror: LoopbackMirror, store: Store, http: HttpSettings) -> None:

@@ -72,7 +72,7 @@ def test_a_file_is_fetched_once(mirror: LoopbackMirror, store: Store, http: Http
     fetched = get(store, http, mirror)
     per_source = {netloc(mirror): len(DATA)}
     path, url = store.path(SHA256), mirror.url(NAME)
-    assert fetched == Fetched(WANTED, path, len(DATA), fetched.seconds, url, 0, per_source)
+    assert fetched == Fetched(WANTED, path, len(DATA), fetched.seconds, url, 0, per_source, fetched.times)
     asked = len(mirror.requests)
     again = get(store, http, mirror)
     assert (again.bytes_fetched, again.source) == (0, "store")

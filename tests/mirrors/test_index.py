@@ -137,6 +137,14 @@ def test_a_size_that_no_file_has_is_none(size: int) -> None:
     assert found.size is None
 
 
+@pytest.mark.parametrize(
+    "told", ["", "short", "g" * 64, "a" * 63 + "\n", f"{'a' * 64}\nevil==1 --hash=sha256:{'b' * 64}"]
+)
+def test_what_is_no_sha256_counts_as_none(told: str) -> None:
+    (found,) = index.files(json_page({"filename": NAME, "url": "/x", "hashes": {"sha256": told}}), "demo-thing")
+    assert found.sha256 is None
+
+
 def test_a_link_with_a_million_tags_is_none() -> None:
     hidden = Page(f'<a href="/x">{"<b>" * 1_000_000}{NAME}</a><a href="/y">{OLDER}</a>'.encode(), HERE, "text/html")
     assert [file.filename for file in index.files(hidden, "demo-thing")] == [OLDER]

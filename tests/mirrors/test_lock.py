@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 import pytest
@@ -29,38 +28,35 @@ def test_pins_have_version_and_hashes_and_markers_are_heeded(tmp_path: Path) -> 
     assert lock.read(path, {"python_full_version": "3.13.0"}) == (Pin("numpy", "2.5.5", frozenset({B})),)
 
 
-@pytest.mark.parametrize("line", ["numpy==2.4.6", f"numpy>=2 --hash=sha256:{A}", f"-r other.txt --hash=sha256:{A}"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "numpy==2.4.6",
+        f"numpy>=2 --hash=sha256:{A}",
+        f"-r other.txt --hash=sha256:{A}",
+        f"numpy==2.* --hash=sha256:{A}",
+        f"numpy==2.4.6 --hash=sha256:{'g' * 64}",
+        f"numpy==2.4.6 ; python_version ~= 'abc' --hash=sha256:{A}",
+        "numpy==2.4.6 \\",
+    ],
+)
 def test_a_line_without_version_or_hash_is_refused(tmp_path: Path, line: str) -> None:
     with pytest.raises(MirrorError, match=r"lock\.txt, line 2"):
         lock.read(written(tmp_path, f"# one\n{line}\n"))
 
 
-def test_local_wheels_count_only_with_the_right_name_version_and_bytes(tmp_path: Path) -> None:
-    good, bad = tmp_path / "six-1.16.0-py2.py3-none-any.whl", tmp_path / "rich-15.0.0-py3-none-any.whl"
-    good.write_bytes(b"the right bytes")
-    bad.write_bytes(b"other bytes")
-    (tmp_path / "not-a-wheel.whl").write_bytes(b"")
-    digest = hashlib.sha256(b"the right bytes").hexdigest()
-    pins = [Pin("six", "1.16.0", frozenset({digest})), Pin("rich", "15.0.0", frozenset({A}))]
-    assert lock.local_wheels(pins, [tmp_path], "3.11") == {pins[0]: good}
+def test_a_pin_whose_last_line_is_cut_off_is_not_left_out(tmp_path: Path) -> None:
+    path = written(tmp_path, f"one==1 --hash=sha256:{A}\ntwo==1 \\\n    --hash=sha256:{A} \\\n")
+    assert [pin.name for pin in lock.read(path)] == ["one", "two"]
 
 
-@pytest.mark.parametrize(
-    ("name", "python", "fits"),
-    [
-        ("a-1-cp311-cp311-manylinux_2_28_x86_64.whl", "3.11", True),
-        ("a-1-cp311-cp311-manylinux_2_28_x86_64.whl", "3.12", False),
-        ("a-1-cp39-abi3-manylinux_2_28_x86_64.whl", "3.12", True),
-        ("a-1-cp313-abi3-manylinux_2_28_x86_64.whl", "3.12", False),
-        ("a-1-py3-none-any.whl", "3.12", True),
-    ],
-)
-def test_a_local_wheel_counts_only_for_the_python_that_it_is_made_for(
-    tmp_path: Path, name: str, python: str, fits: bool
-) -> None:
-    (tmp_path / name).write_bytes(b"bytes")
-    pin = Pin("a", "1", frozenset({hashlib.sha256(b"bytes").hexdigest()}))
-    assert bool(lock.local_wheels([pin], [tmp_path], python)) is fits
+def test_a_lock_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+    (tmp_path / "lock.txt").write_bytes(b"\xff\xfe\x00")
+    for path, told in ((tmp_path / "lock.txt", "it is not text"), (tmp_path, "Is a directory")):
+        with pytest.raises(MirrorError, match=told):
+            lock.read(path)
+        with pytest.raises(MirrorError, match=told):
+            lock.to_learn(path)
 
 
 def test_a_comment_says_which_file_a_hash_is_of(tmp_path: Path) -> None:
@@ -70,3 +66,12 @@ def test_a_comment_says_which_file_a_hash_is_of(tmp_path: Path) -> None:
     )
     (pin,) = lock.read(written(tmp_path, text))
     assert pin.names == (("demo-1.0-py3-none-any.whl", A),)
+
+
+def test_what_is_to_be_learnt_is_no_pin_and_is_told_where_its_marker_holds(tmp_path: Path) -> None:
+    path = written(
+        tmp_path, f"demo==1.0 \\\n    --hash=sha256:{A}\n# to learn: torch==2.0+rocm1 ; sys_platform == 'linux'\n"
+    )
+    assert [pin.name for pin in lock.read(path)] == ["demo"]
+    assert [str(found.specifier) for found in lock.to_learn(path, {"sys_platform": "linux"})] == ["==2.0+rocm1"]
+    assert lock.to_learn(path, {"sys_platform": "darwin"}) == ()

@@ -99,6 +99,15 @@ def test_a_mirror_that_is_behind_is_passed_over(mirrors: Callable[..., LoopbackM
     assert wheel.artifact.sha256 == hashlib.sha256(DEMO.encode()).hexdigest()
 
 
+def test_a_version_is_the_same_however_many_zeros_it_is_spelt_with(
+    mirrors: Callable[..., LoopbackMirror], known: Known
+) -> None:
+    server = mirrors(DEMO)
+    spelt = Pin("demo", f"{pin(DEMO).version}.0", pin(DEMO).sha256s)
+    (wheel,) = resolve([spelt], TAGS, [measured(server)], HTTP, known)
+    assert wheel.filename == DEMO
+
+
 def test_a_listed_file_that_the_lock_does_not_allow_is_no_choice(
     mirrors: Callable[..., LoopbackMirror], known: Known
 ) -> None:
@@ -107,6 +116,23 @@ def test_a_listed_file_that_the_lock_does_not_allow_is_no_choice(
     with pytest.raises(MirrorError, match=r"demo 2\.0.* lacks it") as caught:
         resolve([other], TAGS, [measured(server)], HTTP, known)
     assert "mirrors test" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("filename", "told"),
+    [
+        ("demo-2.0.tar.gz", "source distribution only"),
+        ("demo-2.0-cp39-cp39-manylinux_2_28_x86_64.whl", "no wheel of it for this Python"),
+    ],
+)
+def test_what_an_index_has_instead_of_a_wheel_that_fits_is_told(
+    mirrors: Callable[..., LoopbackMirror], known: Known, filename: str, told: str
+) -> None:
+    server = mirrors()
+    server.add(filename, filename.encode(), project="demo")
+    allowed = Pin("demo", "2.0", frozenset({hashlib.sha256(filename.encode()).hexdigest()}))
+    with pytest.raises(MirrorError, match=told):
+        resolve([allowed], TAGS, [measured(server)], HTTP, known)
 
 
 @pytest.mark.parametrize(
