@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from bootstrap import machine, plan, present, recommend, sourcing
+from bootstrap import disks, machine, machine_tables, placement, recipe, recommend, sourcing
 from bootstrap.console import Console
 from bootstrap.machine import Machine
+from bootstrap.placement import Placement
 from bootstrap.recommend import Recommendation
 from bootstrap.state import Home
 from mirrors import choose, urls
@@ -24,33 +25,38 @@ class Detected:
     mirror: str | None
     advice: Recommendation
     mirror_reason: str
+    placement: Placement
 
 
 def detect(home: Home, *, offline: bool, console: Console) -> Detected:
     """Probe the machine and, unless `offline`, every package mirror that is known. Changes nothing."""
     with console.working("detect the machine"):
         here = machine.detect()
+    with console.working("measure the disks"):
+        here = replace(here, disks=disks.measured(here.disks))
     advice = recommend.recommend(here)
-    if offline:
-        return Detected(here, (), None, advice, "not measured (--offline)")
     build = advice.torch.build
-    pins = plan.pins(build, build.pythons[0])
+    room = build.index_bytes + build.torch_bytes + build.installed_bytes
+    placed = placement.choose(home, here.disks, room, measure=lambda measured: measured)
+    if offline:
+        return Detected(here, (), None, advice, "not measured (--offline)", placed)
+    pins = recipe.shipped_lock(build).pins(build.pythons[0])
     with console.working("measure the mirrors"):
         candidates = sourcing.candidates("auto", here.pip, home.user_mirrors)
-        measurements = sourcing.measure(candidates, pins, sourcing.http_settings(here.pip))
+        measurements = tuple(sourcing.measure(candidates, pins, sourcing.http_settings(here.pip)))
     try:
         choice = choose.choose(measurements, build.index_bytes)
     except NoMirror:
-        return Detected(here, tuple(measurements), None, advice, "none can be used from here")
-    return Detected(here, tuple(measurements), choice.mirror.id, advice, f"{choice.mirror.id} ({choice.reason})")
+        return Detected(here, measurements, None, advice, "none can be used from here", placed)
+    reason = f"{choice.mirror.id} ({choice.reason})"
+    return Detected(here, measurements, choice.mirror.id, advice, reason, placed)
 
 
 def as_document(found: Detected) -> dict[str, Any]:
     """The findings as data, for programs; without credentials."""
     document = asdict(found.machine)
-    document["pip"] = [{"key": key, "value": value} for key, value in present.pip_rows(found.machine)]
+    document["pip"] = [{"key": key, "value": value} for key, value in machine_tables.pip_rows(found.machine)]
     document["pip_sources"] = found.machine.pip.sources
-    document["gpu_driver"] = document.pop("graphics")
     torch, tier = found.advice.torch, found.advice.tier
     return {
         "machine": document,
@@ -68,6 +74,11 @@ def as_document(found: Detected) -> dict[str, Any]:
         "recommended": {
             "torch": {"build": torch.build.id, "reason": torch.reason},
             "mirror": found.mirror,
+            "placement": {
+                "data": str(found.placement.home.data),
+                "cache": str(found.placement.home.cache),
+                "reason": found.placement.reason,
+            },
             "tier": {**asdict(tier), "reason": found.advice.reason},
         },
     }

@@ -1,4 +1,4 @@
-"""What a machine is good for: the torch build, the mirror and the settings that its GPU memory allows."""
+"""What a machine is good for: the torch build, and the settings that its GPU memory allows."""
 
 from __future__ import annotations
 
@@ -46,10 +46,14 @@ class Recommendation:
 
 
 def recommend(machine: Machine) -> Recommendation:
-    """The build and tier for the machine's largest GPU; without a GPU the smallest tier."""
+    """The build and tier for the usable GPU with the most memory; without one the smallest tier."""
     torch = torch_builds.pick(machine)
-    if torch.build.id == "cpu" or not machine.gpus:
+    usable = [gpu for gpu in machine.gpus if gpu.usable]
+    if torch.build.id == "cpu" or not usable:
         return Recommendation(torch, TIERS[-1], "no usable GPU: for trying out only")
-    best = max(machine.gpus, key=lambda gpu: gpu.memory)
-    tier = next(tier for tier in TIERS if best.memory >= tier.memory)
-    return Recommendation(torch, tier, f"{best.name} has {best.memory / _GIB:.0f} GiB")
+    best = max(usable, key=lambda gpu: gpu.usable_memory)
+    if not best.usable_memory:
+        return Recommendation(torch, TIERS[-1], f"how much memory {best.name} has could not be told")
+    tier = next(tier for tier in TIERS if best.usable_memory >= tier.memory)
+    part = f"an instance of {best.name}" if best.mig else best.name
+    return Recommendation(torch, tier, f"{part} has {best.usable_memory / _GIB:.0f} GiB")

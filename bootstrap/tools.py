@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import uv
 
 from bootstrap import spawn
 
+PATIENCE = 5.0  # seconds; conda takes up to 2 to say its version
 _PLAIN = ("conda", "mamba", "micromamba", "ffmpeg", "podman")
 _VERSION_OPTION = {"ffmpeg": "-version"}
 
@@ -30,40 +34,43 @@ class Tool:
         return self.path is not None
 
 
-def detect() -> tuple[Tool, ...]:
-    """uv, the container tools, and the conda family."""
-    return (_uv(), _docker(), _buildx(), _nvidia_runtime(), *(_plain(name) for name in _PLAIN))
+def detect(patience: float = PATIENCE) -> tuple[Tool, ...]:
+    """uv, the container tools, and the conda family, asked side by side; each is given up after `patience` seconds."""
+    probes: list[Callable[[float], Tool]] = [_uv, _docker, _buildx, _nvidia_runtime]
+    probes += [partial(_plain, name) for name in _PLAIN]
+    with ThreadPoolExecutor(len(probes)) as pool:  # a docker whose engine hangs holds nobody else up
+        return tuple(pool.map(lambda probe: probe(patience), probes))
 
 
-def _uv() -> Tool:
+def _uv(patience: float) -> Tool:
     path = Path(uv.find_uv_bin())
-    return Tool("uv", str(path), _first_line(spawn.probe([str(path), "--version"])), "comes with i2v-setup")
+    return Tool("uv", str(path), _first_line(spawn.probe([str(path), "--version"], patience)), "comes with i2v-setup")
 
 
-def _plain(name: str) -> Tool:
+def _plain(name: str, patience: float) -> Tool:
     path = shutil.which(name)
     if path is None:
         return Tool(name, None)
-    return Tool(name, path, _first_line(spawn.probe([path, _VERSION_OPTION.get(name, "--version")])))
+    return Tool(name, path, _first_line(spawn.probe([path, _VERSION_OPTION.get(name, "--version")], patience)))
 
 
-def _docker() -> Tool:
+def _docker(patience: float) -> Tool:
     path = shutil.which("docker")
     if path is None:
         return Tool("docker", None)
-    engine = _first_line(spawn.probe([path, "version", "--format", "{{.Server.Version}}"]))
+    engine = _first_line(spawn.probe([path, "version", "--format", "{{.Server.Version}}"], patience))
     return Tool("docker", path, engine, "engine answers" if engine else "the client is there, no engine answers")
 
 
-def _buildx() -> Tool:
+def _buildx(patience: float) -> Tool:
     docker = shutil.which("docker")
-    version = _first_line(spawn.probe([docker, "buildx", "version"])) if docker else None
+    version = _first_line(spawn.probe([docker, "buildx", "version"], patience)) if docker else None
     return Tool("docker buildx", docker if version else None, version)
 
 
-def _nvidia_runtime() -> Tool:
+def _nvidia_runtime(patience: float) -> Tool:
     docker = shutil.which("docker")
-    runtimes = spawn.probe([docker, "info", "--format", "{{json .Runtimes}}"]) if docker else None
+    runtimes = spawn.probe([docker, "info", "--format", "{{json .Runtimes}}"], patience) if docker else None
     try:
         known = json.loads(runtimes) if runtimes else {}
     except ValueError:
@@ -74,4 +81,4 @@ def _nvidia_runtime() -> Tool:
 
 
 def _first_line(text: str | None) -> str | None:
-    return text.strip().splitlines()[0] if text and text.strip() else None
+    return text.strip().splitlines()[0].partition(" Copyright")[0] if text and text.strip() else None
