@@ -1,31 +1,37 @@
-"""Where the time of a deployment went: recorded while it happens, kept as JSON, shown as a table or a page.
+"""Where the time of a deployment went: all that is known of it.
 
 A deployment begins with an install or an image build; what follows on it (a generation, a server start) is added to
-it as a section of its own. Times are seconds of the monotonic clock, counted from the section's start.
+it as a section of its own. Times are seconds of the monotonic clock, counted from the section's start, which is the
+start of the process where that is ours. Phases overlap where the work did: a phase without a dot in its name is a step
+of the plan, one with a dot (packages.download) a part of that step.
+
+How it is recorded, `bootstrap.recorder` knows; where it is kept, `bootstrap.deployments`; how it is shown,
+`bootstrap.reporting`.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
-from datetime import datetime, timezone
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
-from filelock import FileLock
-
-from bootstrap.errors import SetupError
-from bootstrap.state import Home, writable
-
-OPENING = ("install", "build-image")  # the sections that begin a deployment
+LOCAL = "local"  # the source of what came from a directory of this machine
 
 
 @dataclass(frozen=True)
 class Timing:
-    """One phase: when it started, how long it took, and what it moved from where."""
+    """One phase.
+
+    Attributes:
+        phase: its name.
+        title: the same for people, with what is special this time ("find 55 wheels").
+        started: when.
+        seconds: from its start to its end, whatever else went on meanwhile.
+        bytes: that it moved.
+        source: where from, in words, where no bytes were counted.
+        sources: the bytes that each mirror gave.
+        retries: requests that failed and were made up for.
+        busy: the seconds of work in it, on all threads together, where it was done bit by bit beside other work.
+    """
 
     phase: str
     title: str
@@ -33,6 +39,70 @@ class Timing:
     seconds: float
     bytes: int | None = None
     source: str | None = None
+    sources: Mapping[str, int] = field(default_factory=dict)
+    retries: int | None = None
+    busy: float | None = None
+
+    @property
+    def ended(self) -> float:
+        """When it ended."""
+        return self.started + self.seconds
+
+    @property
+    def is_part(self) -> bool:
+        """Whether it is a part of another phase."""
+        return "." in self.phase
+
+
+@dataclass(frozen=True)
+class File:
+    """One file that was fetched: its turn came, its first and last byte came in, it was verified and in the store."""
+
+    phase: str
+    name: str
+    started: float
+    first: float
+    last: float
+    ended: float
+    bytes: int
+    sources: Mapping[str, int] = field(default_factory=dict)
+    retries: int = 0
+
+
+@dataclass(frozen=True)
+class Flow:
+    """What came from a mirror when: `bytes` in one slot of `step` seconds after the other, from `started` on."""
+
+    phase: str
+    source: str
+    started: float
+    step: float
+    bytes: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Upstream:
+    """What the place where a phase's bytes are published was measured to give, when the mirrors were chosen.
+
+    Attributes:
+        phase: whose bytes.
+        name: of the upstream.
+        rate: bytes/s; None: it is not known.
+        latency: seconds to the first byte of an answer.
+        measured: when, in ISO 8601; None: it never was.
+        how: what was read from it, or why it was not measured.
+        kept: bytes that came with the measuring, of all mirrors: they count among those that were fetched.
+        hosts: whose bytes these are, where a phase has several upstreams; empty: all that are not another's.
+    """
+
+    phase: str
+    name: str
+    rate: float | None
+    latency: float | None
+    measured: str | None
+    how: str
+    kept: int = 0
+    hosts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -44,6 +114,9 @@ class Section:
     seconds: float
     timings: tuple[Timing, ...]
     facts: Mapping[str, str] = field(default_factory=dict)
+    files: tuple[File, ...] = ()
+    flows: tuple[Flow, ...] = ()
+    upstreams: tuple[Upstream, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -58,97 +131,7 @@ class Deployment:
         """The model that was deployed last."""
         return next((s.facts["model"] for s in reversed(self.sections) if "model" in s.facts), None)
 
-
-@dataclass
-class Measured:
-    """What a phase may say of itself while it runs."""
-
-    bytes: int | None = None
-    source: str | None = None
-
-
-class Recorder:
-    """Collects the timings of one section."""
-
-    def __init__(self, kind: str, **facts: str) -> None:
-        self.kind = kind
-        self.facts = facts
-        self._began = datetime.now(timezone.utc)
-        self._zero = time.monotonic()
-        self._timings: list[Timing] = []
-
     @property
-    def elapsed(self) -> float:
-        """Seconds since the section began."""
-        return time.monotonic() - self._zero
-
-    @contextmanager
-    def phase(self, phase: str, title: str) -> Iterator[Measured]:
-        """Time the block; nothing is recorded if it fails."""
-        started, measured = self.elapsed, Measured()
-        yield measured
-        self.add(Timing(phase, title, started, self.elapsed - started, measured.bytes, measured.source))
-
-    def add(self, timing: Timing) -> None:
-        """Take over a phase that was measured elsewhere, in a child process say."""
-        self._timings.append(timing)
-
-    def section(self) -> Section:
-        """What was recorded so far."""
-        timings = tuple(sorted(self._timings, key=lambda timing: timing.started))
-        return Section(self.kind, self._began.isoformat(timespec="seconds"), self.elapsed, timings, dict(self.facts))
-
-
-def save(home: Home, section: Section) -> Deployment:
-    """Store a section: an install or a build begins a new deployment, others replace their like in the last one."""
-    with FileLock(writable(home.deployments) / ".lock"):  # a generation and a server may end at once
-        return _save(home, section)
-
-
-def _save(home: Home, section: Section) -> Deployment:
-    last = None if section.kind in OPENING else find_last(home)
-    if last is None:
-        deployment = Deployment(datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%S-%f"), (section,))
-    else:
-        others = tuple(s for s in last.sections if s.kind != section.kind)
-        deployment = replace(last, sections=(*others, section))
-    path = home.deployments / f"{deployment.id}.json"
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    temporary.write_text(to_json(deployment), encoding="utf-8")
-    temporary.replace(path)
-    return deployment
-
-
-def find_last(home: Home) -> Deployment | None:
-    """The newest deployment that can be read, if there is one."""
-    for path in sorted(home.deployments.glob("*.json"), reverse=True):
-        try:
-            return _from_json(json.loads(path.read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError, KeyError):
-            continue
-    return None
-
-
-def last(home: Home) -> Deployment:
-    """The newest deployment.
-
-    Raises:
-        SetupError: nothing was deployed yet.
-    """
-    deployment = find_last(home)
-    if deployment is None:
-        raise SetupError("there is no deployment to report on yet", "run `i2v-setup install` first")
-    return deployment
-
-
-def to_json(deployment: Deployment) -> str:
-    """The deployment as a JSON document."""
-    return json.dumps(asdict(deployment), indent=2)
-
-
-def _from_json(data: Mapping[str, Any]) -> Deployment:
-    sections = (
-        Section(**{**section, "timings": tuple(Timing(**timing) for timing in section["timings"])})
-        for section in data["sections"]
-    )
-    return Deployment(data["id"], tuple(sections))
+    def seconds(self) -> float:
+        """Of all sections together."""
+        return sum(section.seconds for section in self.sections)

@@ -36,6 +36,11 @@ class Choice:
     sources: tuple[Measurement, ...] = ()
     predicted: float = 0.0
 
+    @property
+    def upstream(self) -> Measurement | None:
+        """What was measured of where the bytes are published; None: it was no candidate, or is remembered as no use."""
+        return next((found for found in self.measurements if found.mirror.upstream), None)
+
 
 def choose(measurements: Sequence[Measurement], amount: int, dice: random.Random = _DICE) -> Choice:
     """The mirrors that are predicted to give `amount` bytes the soonest.

@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from types import TracebackType
 
-from mirrors.artifact import Artifact, Fetched
+from mirrors.artifact import FLOW_SECONDS, Artifact, Fetched
 from mirrors.errors import Busy, MirrorError
 from mirrors.fetching.crew import Crew
 from mirrors.fetching.download import Download
@@ -94,6 +94,22 @@ class Downloads:
         """The bytes that each mirror (host:port) gave so far, thrown-away ones included."""
         with self._crew.lock:
             return sum((download.job.received for download in self._wanted.values()), Counter())
+
+    @property
+    def fetched(self) -> tuple[Fetched, ...]:
+        """The files that are in the store by now, in the order in which they were wanted."""
+        with self._crew.lock:
+            return tuple(fetched for download in self._wanted.values() if (fetched := download.fetched) is not None)
+
+    @property
+    def flow(self) -> Mapping[str, Mapping[float, int]]:
+        """What came when from each mirror (host:port): bytes in the FLOW_SECONDS from that monotonic time on."""
+        with self._crew.lock:
+            return {
+                mirror.netloc: {slot * FLOW_SECONDS: count for slot, count in sorted(mirror.flow.items())}
+                for mirror in self._schedule.mirrors.values()
+                if mirror.flow
+            }
 
     def want(self, artifact: Artifact, urls: Sequence[str]) -> Download:
         """Begin to fetch a file. Does not wait; one that was wanted before is not fetched again.

@@ -72,7 +72,8 @@ def measure(
     race.run(began + deadline)
     found = race.measurements(f"within {time.monotonic() - began:.2g} s")
     kept = race.keep(store, wanted) if store is not None and wanted is not None else {}
-    return [replace(found[mirror.url], mirror=mirror, kept=kept.get(mirror.url, 0)) for mirror in mirrors]
+    at = time.time()
+    return [replace(found[mirror.url], mirror=mirror, kept=kept.get(mirror.url, 0), at=at) for mirror in mirrors]
 
 
 class _Race:

@@ -147,6 +147,11 @@ class Download:
         return self._outcome if isinstance(self._outcome, Exception) else None
 
     @property
+    def fetched(self) -> Fetched | None:
+        """The file, if it is in the store."""
+        return self._outcome if isinstance(self._outcome, Fetched) else None
+
+    @property
     def over(self) -> bool:
         """Whether it is here, or will not come."""
         return self._outcome is not None

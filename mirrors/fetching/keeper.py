@@ -22,6 +22,7 @@ from mirrors.fetching.claims import Claims
 from mirrors.fetching.crew import Crew
 from mirrors.fetching.download import Download
 from mirrors.fetching.schedule import FIRST_PIECE
+from mirrors.fetching.times import Clock
 from mirrors.fetching.transfer import SourceFault
 from mirrors.fetching.work import Source
 from mirrors.interrupt import Interrupted
@@ -48,6 +49,7 @@ class Keeper:
         self._acquittable: list[Source] = []
         self._claims = Claims()  # empty where the size is known
         self._began = time.monotonic()
+        self._clock = Clock()
         self._hashable = threading.Condition(crew.lock)
 
     def keep(self) -> None:
@@ -58,6 +60,7 @@ class Keeper:
             FetchFailed: no source gave it.
             MirrorError: the disk is full or cannot be written, or the crew is closing.
         """
+        self._clock = Clock()
         with self._store.incoming(self._artifact.sha256, wait=False) as partial:
             if partial is None:
                 self._found(self._store.path(self._artifact.sha256))
@@ -73,7 +76,8 @@ class Keeper:
     def _found(self, path: Path) -> None:
         with trouble(path):
             self._tell(path.stat().st_size)
-        self.download.finish(Fetched(self._artifact, path, 0, time.monotonic() - self._began, "store", 0))
+        seconds = time.monotonic() - self._began
+        self.download.finish(Fetched(self._artifact, path, 0, seconds, "store", 0, times=self._clock.times()))
 
     def _take_stock(self, partial: Partial) -> None:
         """See what an earlier run left, and whether there is room for the rest."""
@@ -93,7 +97,9 @@ class Keeper:
     def _until_right(self, partial: Partial) -> None:
         while True:
             self._until_here(partial)
-            if partial.complete:
+            with self._clock.hashing():
+                right = partial.complete
+            if right:
                 return
             if self._outvoted():
                 self._resize(partial)
@@ -105,7 +111,8 @@ class Keeper:
         self._crew.begin(self._job, self)
         try:
             while not self._here():
-                partial.hash_on()
+                with self._clock.hashing():
+                    partial.hash_on()
         finally:
             self._crew.end(self._job)
 
@@ -144,7 +151,8 @@ class Keeper:
         best = max(self._job.sources, key=lambda source: received[source.mirror.netloc], default=None)
         source = shown(best.url) if best and received[best.mirror.netloc] else "store"
         seconds = time.monotonic() - self._began
-        return Fetched(self._artifact, path, received.total(), seconds, source, self._job.mishaps, dict(received))
+        times, told = self._clock.times(), dict(received)
+        return Fetched(self._artifact, path, received.total(), seconds, source, self._job.mishaps, told, times)
 
     # When the whole is wrong
 
@@ -270,6 +278,7 @@ class Keeper:
     def write(self, offset: int, block: bytes | memoryview, netloc: str) -> None:
         """Keep bytes."""
         assert self._partial is not None
+        self._clock.block_came()
         self._partial.write(offset, block, netloc)
         self._tell(len(block))
 

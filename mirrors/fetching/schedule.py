@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
+from mirrors.artifact import FLOW_SECONDS
 from mirrors.fetching.transfer import SourceFault
 from mirrors.fetching.work import CONNECTIONS, LOOK, Job, Mirror, Piece, Rank, Source
 
@@ -122,6 +123,7 @@ class Schedule:
             mirror.latency = (now - piece.begun) if not mirror.proven else (mirror.latency + now - piece.begun) / 2
             mirror.proven = True
         piece.job.received[mirror.netloc] += count
+        mirror.flow[int(now / FLOW_SECONDS)] += count
         piece.last = now
         since, seen = piece.look or (now, 0)
         piece.look = (since, seen + count)

@@ -45,6 +45,7 @@ class Mirror:
         credit: bytes that it gave to files that turned out right.
         per_minute: the requests that its operator allows, where that is published.
         asked: when it was asked in the last minute, if so.
+        flow: bytes that came from it, by slot of FLOW_SECONDS since the clock's zero.
     """
 
     netloc: str
@@ -60,6 +61,7 @@ class Mirror:
     credit: int = 0
     per_minute: int | None = None
     asked: deque[float] = field(default_factory=deque)
+    flow: Counter[int] = field(default_factory=Counter)
 
     def saw(self, count: int, seconds: float) -> None:
         """One connection brought so many bytes in so many seconds. The shorter that was, the less it says."""

@@ -97,6 +97,7 @@ class Measurement:
         connections: how many there were when `rate` was taken.
         single_rate: bytes/s of one connection's first read.
         kept: how many of the bytes that were read are in the store now and were not before.
+        at: when the rate was measured, in seconds since 1970.
     """
 
     mirror: Mirror
@@ -110,6 +111,7 @@ class Measurement:
     connections: int = 1
     single_rate: float | None = None
     kept: int = 0
+    at: float | None = field(default=None, compare=False)
 
     @property
     def url(self) -> str | None:
