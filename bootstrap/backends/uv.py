@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,11 +59,15 @@ _HINTS = (
 
 @dataclass(frozen=True)
 class Phase:
-    """One of uv's own phases, as it reports them: download (and unpack), link."""
+    """One of uv's own phases, as it reports them: unpack (which goes on while bytes come in), link.
+
+    `ended` is the monotonic time at which uv said that it was done.
+    """
 
     name: str
     packages: int
     seconds: float
+    ended: float
 
 
 def create(path: Path, python: str, env: Mapping[str, str]) -> None:
@@ -71,10 +76,10 @@ def create(path: Path, python: str, env: Mapping[str, str]) -> None:
     Raises:
         SetupError: there is no such Python, or the directory cannot be written.
     """
-    done = _uv(["venv", "--python", python, "--no-config", str(path)], env)
+    done = run(["venv", "--python", python, "--no-config", str(path)], env)
     if done.code != 0:
         raise SetupError(
-            f"uv could not make an environment with Python {python}: {_reason(done.output)}", _hint(done.output)
+            f"uv could not make an environment with Python {python}: {reason(done.output)}", _hint(done.output)
         )
 
 
@@ -98,7 +103,7 @@ def install(
         MirrorError: a wheel could not be had; why, for each mirror.
         SetupError: uv failed; nothing of the environment is in use then.
     """
-    remote = [wheel for wheel in wheels if wheel.path is None]
+    remote, root = [wheel for wheel in wheels if wheel.path is None], python.parent.parent
     ours = {
         **env,
         **_DIRECT,
@@ -107,7 +112,10 @@ def install(
     }
     # uv unpacks while it reads, so it may stumble over wrong bytes before they are found out and fetched again.
     for whole in (False, True):
-        with Gateway(remote, downloads, whole=whole) as gateway, TemporaryDirectory(prefix="i2v-setup-") as directory:
+        with (
+            Gateway(remote, downloads, whole=whole) as gateway,
+            TemporaryDirectory(prefix=".install-", dir=root) as directory,
+        ):
             lock = Path(directory) / "pylock.toml"
             lock.write_text(pylock.text(wheels, gateway.url), encoding="utf-8")
             done, phases = _sync(python, lock, ours, on_line)
@@ -117,7 +125,7 @@ def install(
             raise failure  # uv itself only saw that there was no file
         if not gateway.unfinished:
             break
-    raise SetupError(f"the packages could not be installed: {_reason(done.output)}", _hint(done.output))
+    raise SetupError(f"the packages could not be installed: {reason(done.output)}", _hint(done.output))
 
 
 def _sync(
@@ -128,17 +136,18 @@ def _sync(
     def read(line: str) -> None:
         match = _SUMMARY.match(line)
         if match:
-            name = {"Prepared": "download", "Installed": "link"}[match[1]]
-            phases.append(Phase(name, int(match[2]), _seconds(match[3])))
+            name = {"Prepared": "unpack", "Installed": "link"}[match[1]]
+            phases.append(Phase(name, int(match[2]), _seconds(match[3]), time.monotonic()))
         on_line(line)
 
     # The index is never asked; uv looks in its cache for what came from it, whoever it came from (see mirrors.pylock).
     arguments = ["pip", "sync", "--no-config", "--default-index", PYPI_SIMPLE_ENDPOINT, "--preview-features", "pylock"]
-    done = _uv([*arguments, "--python", str(python), "--link-mode", "hardlink", str(lock)], env, read)
+    done = run([*arguments, "--python", str(python), "--link-mode", "hardlink", str(lock)], env, read)
     return done, tuple(phases)
 
 
-def _uv(arguments: list[str], env: Mapping[str, str], on_line: Callable[[str], None] | None = None) -> spawn.Finished:
+def run(arguments: list[str], env: Mapping[str, str], on_line: Callable[[str], None] | None = None) -> spawn.Finished:
+    """Run uv without those of the user's variables that turn it elsewhere; `env` is added."""
     users = dict.fromkeys(name for name in os.environ if name.startswith("UV_") and name not in _INHERITED)
     ours = {**users, "NO_COLOR": "1", "UV_NO_PROGRESS": "1", **env}
     return spawn.run([str(uv.find_uv_bin()), *arguments], env=ours, on_line=on_line)
@@ -148,7 +157,7 @@ def _seconds(text: str) -> float:
     return sum(float(number) * _UNITS[unit] for number, unit in _DURATION.findall(text))
 
 
-def _reason(output: str) -> str:
+def reason(output: str) -> str:
     """What uv says went wrong, in one line: what it printed from its `error:` on."""
     lines = [line.strip(_DECORATION) for line in output.splitlines() if line.strip(_DECORATION)]
     begin = next((number for number, line in enumerate(lines) if line.startswith("error:")), 0)
