@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from packaging.tags import Tag
 
-from bootstrap import machine, plan, report, torch_builds, weights, wheels
+from bootstrap import deployments, machine, recipe, torch_builds, upstreams, weights, wheels
 from bootstrap.console import Console
+from bootstrap.errors import UsageProblem
+from bootstrap.machine import Machine
 from bootstrap.packages import PackageSources, directories
-from bootstrap.report import Deployment, Recorder, Timing
+from bootstrap.recipe import Python, Recipe
+from bootstrap.recorder import Recorder
+from bootstrap.report import Deployment, Timing
 from bootstrap.sourcing import candidates, choose_sources, http_settings
 from bootstrap.state import Home, writable
 from bootstrap.torch_builds import Pick, TorchBuild
@@ -23,6 +27,7 @@ from mirrors.lock import Pin
 from mirrors.resolve import Wheel
 from mirrors.tags import manylinux, supported
 from runtime import models
+from runtime.models import ModelSpec
 
 BASE_IMAGE = "python:3.11-slim-bookworm"
 _PYTHON = "3.11"  # the base image's
@@ -67,15 +72,20 @@ def prepare(request: Request, home: Home, console: Console, *, keep: bool = True
     recorder = Recorder("build-image", model=model.id, image=tag)
     with console.working("detect the machine"), recorder.phase("detect", "detect the machine"):
         here = machine.detect()
-    torch = torch_builds.pick(here) if request.torch == "auto" else Pick(torch_builds.find(request.torch), "as asked")
+    torch = _torch(request, here)
+    for warning in torch.warnings:
+        console.warn(warning)
     http = http_settings(here.pip)
     arch = {"arm64": "aarch64"}.get(here.arch, here.arch)  # as Linux says it
+    made_from = Recipe(torch.build, Python(_PYTHON, _PYTHON), recipe.shipped_lock(torch.build))
     pins, tags = _pins(torch.build, arch), supported(_PYTHON, manylinux(arch, _GLIBC))
     sources, found = None, wheels.at_hand(home, pins, tags, directories(here.pip))
     if found is None:
         with console.working("choose a mirror"), recorder.phase("choose", "choose a mirror") as measured:
-            sources = choose_sources(request.mirror, here, torch.build, _PYTHON, http, home, keep=keep)
+            sources = choose_sources(request.mirror, here, made_from, http, home, keep=keep)
             measured.source = sources.name
+            measured.bytes, measured.sources = upstreams.asked(sources.choices)
+        recorder.chose("wheels", *sources.choices)
         with console.working("find the wheels"), recorder.phase("find", "find the wheels"):
             found = wheels.find(home, pins, tags, sources, http)
         recorder.facts.update(mirror=sources.name)
@@ -83,7 +93,7 @@ def prepare(request: Request, home: Home, console: Console, *, keep: bool = True
         candidates(request.mirror, here.pip, home.user_mirrors)  # a wrong name is told even where none is needed
     recorder.facts.update(torch=torch.build.id)
     base = request.base_image or BASE_IMAGE
-    spec = ImageSpec(tag, base, torch.build.id, model, weights.directory(home, model), wheels.paths(home, found))
+    spec = ImageSpec(tag, base, torch.build.id, weights.known(home, model), home.models, wheels.paths(home, found))
     steps = images.plan(spec, wheel_bytes=sum(wheel.artifact.size or wheel.told or 0 for wheel in found))
     return Prepared(spec, steps, found, tags, sources, http, recorder)
 
@@ -99,16 +109,14 @@ def build(prepared: Prepared, home: Home, console: Console) -> Deployment:
     if prepared.sources is not None:
         total = float(wheels.size(prepared.wheels))
         with console.working("fetch the wheels", total) as task, recorder.phase("wheels", "fetch the wheels") as got:
-            fetched = wheels.bring(home, prepared.wheels, prepared.sources, prepared.http, task.counting(int(total)))
+            count = task.counting(int(total))
+            fetched = wheels.bring(home, prepared.wheels, prepared.sources, prepared.http, count, recorder)
             wheels.learn(home, prepared.tags, prepared.wheels)
             got.bytes, got.source = wheels.received(one.per_source for one in fetched)
-    if not weights.present(home, spec.model):
-        total = float(spec.model.weight_bytes)
-        with console.working("fetch the weights", total) as task, recorder.phase("weights", "fetch the weights") as got:
-            sources = weights.bring(home, spec.model, prepared.http, on_bytes=task.counting(int(total)))
-            got.bytes, got.source = spec.model.weight_bytes, ", ".join(sources)
+    model = _bring_model(prepared, home, console)
+    spec = replace(spec, model=model, model_dir=weights.directory(home, model))
     offset = recorder.elapsed
-    with console.working(f"build {spec.tag}") as task:
+    with console.working(f"build {spec.tag}") as task, recorder.phase("build", f"build {spec.tag}"):
         try:
             built = images.build(spec, task.say, scratch=writable(home.cache))
         except ImageError as error:
@@ -116,12 +124,48 @@ def build(prepared: Prepared, home: Home, console: Console) -> Deployment:
                 raise ImageError(f"{error} (a stored wheel was damaged)", "build again: it is fetched again") from error
             raise
     for phase in built.phases:
-        recorder.add(Timing(phase.name, phase.name, offset + phase.started, phase.seconds))
+        busy = phase.busy if phase.busy < phase.seconds else None
+        started = offset + phase.started
+        recorder.add(Timing(f"build.{phase.name}", phase.name, started, phase.seconds, busy=busy))
     recorder.facts.update(id=built.image_id, size=f"{built.size / 1e6:.0f} MB")
-    return report.save(home, recorder.section())
+    return deployments.save(home, recorder.section())
+
+
+def _bring_model(prepared: Prepared, home: Home, console: Console) -> ModelSpec:
+    """The model with the sha256 of every file; its files are here afterwards."""
+    model, recorder = models.model(prepared.spec.model.id), prepared.recorder
+    if weights.present(home, model):
+        return weights.known(home, model)
+    console.say(weights.told(home, model), "dim")
+    total = float(prepared.spec.model.weight_bytes)
+    with console.working("fetch the weights", total) as task, recorder.phase("weights", "fetch the weights") as got:
+        count = task.counting(int(total))
+        brought = weights.bring(home, model, prepared.http, on_bytes=count, say=console.say, recorder=recorder)
+        got.bytes, got.source = sum(brought.per_source.values()), ", ".join(brought.sources)
+        got.sources = dict(brought.per_source)
+    return brought.model
+
+
+def _torch(request: Request, here: Machine) -> Pick:
+    """The build of PyTorch in the image: one whose hashes are shipped, since an image is built from the shipped lock.
+
+    Raises:
+        UsageProblem: there is no such build, or its hashes are learnt on the machine that uses it.
+    """
+    if request.torch == "auto":
+        linux = replace(here, system="Linux")  # whatever this machine is
+        return next(pick for pick in torch_builds.picks(linux) if not lock.to_learn(recipe.lock_of(pick.build)))
+    asked = Pick(torch_builds.find(request.torch), "as asked")  # it may be for another machine than this one
+    if lock.to_learn(recipe.lock_of(asked.build)):
+        reason = f"an image cannot have {asked.build.title}: its hashes are learnt on the machine that uses it"
+        raise UsageProblem(reason, "choose another build with --torch")
+    return asked
 
 
 def _pins(build: TorchBuild, arch: str) -> tuple[Pin, ...]:
     """What is locked for the image: the environment's packages, and the installer that builds it."""
     linux = {"sys_platform": "linux", "platform_system": "Linux", "os_name": "posix", "platform_machine": arch}
-    return (*plan.pins(build, _PYTHON, linux), *lock.read(shipped_recipe().context / "images" / "uv.txt"))
+    return (
+        *recipe.shipped_lock(build).pins(_PYTHON, linux),
+        *lock.read(shipped_recipe().context / "images" / "uv.txt"),
+    )

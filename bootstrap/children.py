@@ -6,6 +6,7 @@ The protocol is runtime/generate.py's: events `phase`, `step`, and at the end `d
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,12 +14,16 @@ from typing import Any
 from bootstrap import spawn
 from bootstrap.errors import SetupError
 from bootstrap.generations import Generation
-from bootstrap.report import Recorder, Timing
+from bootstrap.recorder import Recorder
+from bootstrap.report import Timing
 
 Event = Mapping[str, Any]
 _NOTHING: Event = {"event": "nothing"}
 _TITLES = {
+    "python": "start Python",
+    "files": "look at all files",
     "imports": "import torch and diffusers",
+    "imports.bytecode": "compile to bytecode",
     "load": "load the model",
     "generation": "tiny generation",
     "warmup": "warm up",
@@ -30,11 +35,15 @@ _TITLES = {
 
 @dataclass(frozen=True)
 class Child:
-    """What to run: `python -m module arguments` in an environment."""
+    """What to run: `python -m module arguments` in an environment.
+
+    `orphaned` is what it gets when we are killed: one that has nothing to tidy up need not go on to its next step.
+    """
 
     generation: Generation
     module: str
     arguments: Sequence[str]
+    orphaned: signal.Signals = signal.SIGTERM
 
 
 def run(child: Child, recorder: Recorder, *, on_event: Callable[[Event], None], prefix: str = "") -> Event:
@@ -46,10 +55,10 @@ def run(child: Child, recorder: Recorder, *, on_event: Callable[[Event], None], 
     command = [str(child.generation.python_path), "-m", child.module, *child.arguments]
     offset, last = recorder.elapsed, _NOTHING
     try:
-        with spawn.process(command, env=child.generation.environ()) as process:
+        with spawn.process(command, env=child.generation.environ(), orphaned=child.orphaned) as process:
             for line in spawn.lines(process):
                 if (event := _parse(line)) is not None:
-                    _record(event, recorder, offset, prefix)
+                    _record(event, recorder, offset, prefix, is_first=last is _NOTHING)
                     on_event(event)
                     last = event
             code = process.wait()
@@ -72,12 +81,15 @@ def _parse(line: str) -> Event | None:
     return event if isinstance(event, dict) and "event" in event else None
 
 
-def _record(event: Event, recorder: Recorder, offset: float, prefix: str) -> None:
-    if event["event"] == "phase":
-        name = str(event["name"])
-        recorder.add(
-            Timing(prefix + name, _TITLES.get(name, name), offset + float(event["started"]), float(event["seconds"]))
-        )
+def _record(event: Event, recorder: Recorder, offset: float, prefix: str, *, is_first: bool) -> None:
+    """Take over a phase. Its times count from the start of the process: what was before the first one is Python's."""
+    if event["event"] != "phase":
+        return
+    name, started, seconds = str(event["name"]), float(event["started"]), float(event["seconds"])
+    if is_first:
+        recorder.add(Timing(f"{prefix}python", _TITLES["python"], offset, started))
+    busy = float(event["busy"]) if "busy" in event else None
+    recorder.add(Timing(prefix + name, _TITLES.get(name, name), offset + started, seconds, busy=busy))
 
 
 def _ending(code: int) -> str:

@@ -6,6 +6,7 @@ On a terminal progress is drawn by rich; piped, each step is one plain line when
 from __future__ import annotations
 
 import json
+import os
 import sys
 import threading
 import time
@@ -13,12 +14,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
 from io import TextIOWrapper
+from pathlib import Path
 from typing import Any, TextIO
 
 from rich.console import Console as RichConsole
-from rich.console import RenderableType
+from rich.console import ConsoleOptions, RenderableType
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.segment import Segment
 from rich.text import Text
+
+from bootstrap.terminal import harmless
 
 _PACE_SECONDS = 2.0  # over which the speed of bytes is taken
 _PLAIN_SECONDS = 10.0  # between two lines about the same piece of work
@@ -31,6 +36,15 @@ def _width(stream: TextIO) -> int | None:
 
 def _plain(value: Any) -> Any:
     return asdict(value) if is_dataclass(value) and not isinstance(value, type) else str(value)
+
+
+class _Harmless(RichConsole):
+    """Prints no control characters but its own: what is shown may come from a mirror, or be a name of anybody's."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
+        """The segments of what is printed."""
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else segment._replace(text=harmless(segment.text))
 
 
 class _Pace:
@@ -105,11 +119,13 @@ class Console:
 
     def __init__(self, *, quiet: bool = False) -> None:
         self.quiet = quiet
+        if sys.stdout is None:  # started with stdout closed
+            sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - for good
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, TextIOWrapper):
                 stream.reconfigure(errors="replace")  # a terminal that knows no such character shows a question mark
-        self.err = RichConsole(stderr=True, highlight=False, width=_width(sys.stderr))
-        self.out = RichConsole(highlight=False, width=_width(sys.stdout))
+        self.err: RichConsole = _Harmless(stderr=True, highlight=False, width=_width(sys.stderr))
+        self.out: RichConsole = _Harmless(highlight=False, width=_width(sys.stdout))
 
     def say(self, message: str, style: str = "") -> None:
         """One message for the person, on stderr."""

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bootstrap import children, generations, report, weights
+from bootstrap import children, current, deployments, weights
 from bootstrap.console import Console
 from bootstrap.errors import SetupError, UsageProblem
-from bootstrap.report import Recorder
+from bootstrap.recorder import Recorder
 from bootstrap.state import Home
 from runtime import models, options
 from runtime.models import ModelSpec
@@ -43,7 +43,7 @@ def generate(
         SetupError: nothing installed, no such picture, or the generation failed.
         RuntimeProblem: unknown model, or a setting out of bounds.
     """
-    generation = generations.current(home)
+    generation = current.current(home)
     model = installed_model(home, model_id)
     given = {name: value for name, value in settings.items() if value is not None}
     options.build_request(**given, model=model)  # a wrong setting is told before anything is loaded
@@ -62,7 +62,7 @@ def generate(
 
         child = children.Child(generation, "runtime.generate", arguments)
         done = children.run(child, recorder, on_event=tell)
-    report.save(home, recorder.section())
+    deployments.save(home, recorder.section())
     return Made(out, recorder.elapsed, done)
 
 
@@ -73,7 +73,7 @@ def installed_model(home: Home, model_id: str | None) -> ModelSpec:
         SetupError: no model is installed, or not this one.
     """
     if model_id is None:
-        deployed = report.find_last(home)
+        deployed = deployments.find_last(home)
         model_id = (deployed.model if deployed else None) or "demo"
     model = models.model(model_id)
     if not weights.present(home, model):

@@ -2,34 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from filelock import FileLock, Timeout
-
-from bootstrap import generations, machine, plan, report, torch_builds
+from bootstrap import alone, deployments, machine, placement, plan
+from bootstrap.bundles import manifest
+from bootstrap.bundles.manifest import Bundle
+from bootstrap.choosing import Chooser, Chosen, picks
 from bootstrap.console import Console
 from bootstrap.execute import Site, execute
-from bootstrap.packages import PackageSources
-from bootstrap.plan import Plan
-from bootstrap.report import Deployment, Recorder
-from bootstrap.sourcing import candidates, choose_sources, http_settings
-from bootstrap.state import Home, writable
-from bootstrap.torch_builds import Pick
+from bootstrap.placement import Placement
+from bootstrap.plan import Plan, Wishes
+from bootstrap.recorder import Recorder
+from bootstrap.report import Deployment
+from bootstrap.request import DEFAULT_MODEL, Request
+from bootstrap.sourcing import http_settings
+from bootstrap.state import Home
+from bootstrap.torch_builds import TorchBuild
 from runtime import models
 from runtime.models import ModelSpec
-
-
-@dataclass(frozen=True)
-class Request:
-    """What the user asked for."""
-
-    model: str
-    mirror: str = "auto"
-    torch: str = "auto"
-    rebuild: bool = False
 
 
 @dataclass(frozen=True)
@@ -37,16 +28,21 @@ class Prepared:
     """All that a plan is made from, and what the user should know before it is carried out."""
 
     model: ModelSpec
-    torch: Pick
-    python: plan.Python
-    sources: PackageSources | None
-    rebuild: bool
+    chosen: Chosen
+    wishes: Wishes
     site: Site
+    placed: Placement
     warnings: tuple[str, ...]
+    bundle: Bundle | None = None
 
     def plan(self) -> Plan:
         """The plan as things stand now: what another installation has done meanwhile is not done again."""
-        return plan.make(self.site.home, self.model, self.torch.build, self.python, self.sources, rebuild=self.rebuild)
+        first = []
+        if self.bundle is not None:
+            from bootstrap.bundles import taking
+
+            first.append(taking.step(self.site.home, self.bundle))
+        return plan.make(self.site.home, self.model, self.chosen.recipe, self.chosen.supply, self.wishes, first)
 
 
 def prepare(request: Request, home: Home, console: Console, *, keep: bool = True) -> Prepared:
@@ -62,69 +58,75 @@ def prepare(request: Request, home: Home, console: Console, *, keep: bool = True
         UnknownModel, UnknownMirror, BadMirror, UsageProblem: there is no such model, mirror or torch build.
         NoMirror: none can serve the lock.
     """
-    model = models.model(request.model)
+    request.require_sense()
+    bundle = manifest.read(request.bundle) if request.bundle else None
+    request = request.from_bundle(bundle) if bundle else request
+    model = models.model(request.model or DEFAULT_MODEL)
     recorder = Recorder("install", model=model.id)
     with console.working("detect the machine"), recorder.phase("detect", "detect the machine"):
-        here = machine.detect()
-    torch = torch_builds.pick(here) if request.torch == "auto" else Pick(torch_builds.find(request.torch), "as asked")
-    python = plan.python_for(here, torch.build)
+        here = machine.detect(with_tools=False)
+    placed = placement.choose(home, here.disks, _amount(picks(request, here)[0].build, model))
+    if placed.new:
+        console.say(f"environments and files go below {placed.home.data}: {placed.reason}", "dim")
     http = http_settings(here.pip)
-    recorder.facts.update(torch=torch.build.id, python=python.version)
-    sources = None
-    if request.rebuild or not generations.of(home, torch.build, python.version).complete:
-        with console.working("choose a mirror"), recorder.phase("choose", "choose a mirror") as measured:
-            sources = choose_sources(request.mirror, here, torch.build, python.version, http, home, keep=keep)
-            measured.source = sources.name
-        console.say(sources.reason, "dim")
-        recorder.facts["mirror"] = sources.name
-    elif request.mirror != "auto":
-        candidates(request.mirror, here.pip, home.user_mirrors)  # a wrong name is told even where none is needed
-    warnings = [f"{torch.reason}: the CPU build is used, which is very slow"] if torch.loud else []
-    warnings += [
-        f"pip's trusted-host {host} is not carried over: certificates are checked" for host in here.pip.trusted_hosts
-    ]
-    return Prepared(model, torch, python, sources, request.rebuild, Site(home, http, recorder), tuple(warnings))
+    chosen = Chooser(request, here, placed.home, http, console, recorder, keep, bundle).choose()
+    if request.offline:
+        from bootstrap import offline
+
+        offline.require_model(placed.home, model, bundle.brings if bundle else frozenset())
+    recorder.facts.update(torch=chosen.torch.build.id, python=chosen.recipe.python.version)
+    warnings = (*chosen.warnings, *here.graphics.notes, *_not_carried_over(here))
+    site = Site(placed.home, http, recorder, console, request.offline)
+    wishes = Wishes(request.rebuild, request.verify)
+    return Prepared(model, chosen, wishes, site, placed, warnings, bundle)
 
 
-def install(prepared: Prepared, console: Console) -> Deployment:
+def install(prepared: Prepared) -> Deployment:
     """Carry out the plan, one installation at a time; its timing report, or the last one where nothing was to do.
 
     Raises:
         SetupError, MirrorError: a step failed; what was current before still is.
     """
     site = prepared.site
-    with _alone(site.home, console):
-        made = prepared.plan()
-        execute(made, site, console)
-    last = report.find_last(site.home)
+    placement.record(prepared.placed)
+    with alone.installing(site.home, site.console, site.recorder):
+        with site.recorder.phase("plan", "make the plan"):
+            made = prepared.plan()
+        execute(made, site)
+    last = deployments.find_last(site.home)
     if last is not None and not made.steps and last.model == prepared.model.id:
         return last
-    return report.save(site.home, site.recorder.section())
+    return deployments.save(site.home, site.recorder.section())
 
 
 def as_document(prepared: Prepared) -> dict[str, Any]:
     """The plan as data, for programs."""
-    made = prepared.plan()
+    made, chosen = prepared.plan(), prepared.chosen
     return {
         "model": prepared.model.id,
-        "torch": {"build": prepared.torch.build.id, "reason": prepared.torch.reason},
-        "python": prepared.python.version,
-        "mirror": prepared.sources.label if prepared.sources else None,
+        "torch": {"build": chosen.torch.build.id, "reason": chosen.torch.reason},
+        "python": chosen.recipe.python.version,
+        "backend": chosen.recipe.backend,
+        "lock": {"name": chosen.recipe.lock.name, "sha256": chosen.recipe.lock.sha256},
+        "mirror": chosen.supply.label if chosen.supply else None,
         "environment": str(made.generation.path),
+        "placement": {
+            "data": str(prepared.site.home.data),
+            "cache": str(prepared.site.home.cache),
+            "reason": prepared.placed.reason,
+        },
         "warnings": prepared.warnings,
+        "room": [{"path": str(need.path), "bytes": need.bytes, "what": need.what} for need in made.needs],
         "steps": [{key: asdict(step)[key] for key in ("phase", "title", "detail")} for step in made.steps],
     }
 
 
-@contextmanager
-def _alone(home: Home, console: Console) -> Iterator[None]:
-    lock = FileLock(writable(home.data) / ".install.lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        console.say("another installation is under way; waiting for it to end")
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
+def _amount(build: TorchBuild, model: ModelSpec) -> int:
+    """Bytes of disk that an installation takes, roughly."""
+    return build.index_bytes + build.torch_bytes + build.installed_bytes + model.weight_bytes
+
+
+def _not_carried_over(here: machine.Machine) -> list[str]:
+    return [
+        f"pip's trusted-host {host} is not carried over: certificates are checked" for host in here.pip.trusted_hosts
+    ]

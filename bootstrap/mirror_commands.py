@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from bootstrap import config_files, generations, machine, mirror_samples, recommend, sourcing
+from bootstrap import config_files, current, machine, mirror_samples, recommend, sourcing
 from bootstrap import configs as journal
 from bootstrap.configs import Edit
 from bootstrap.console import Console
@@ -91,7 +91,7 @@ def use(home: Home, which: str, kind: str, scope: str, *, dry_run: bool, console
         BadConfig, SetupError: a file cannot be edited, or nothing is installed. Nothing is written then.
     """
     which_kind = _writable(kind)
-    files = config_files.of_environment(generations.current(home).path) if scope == "env" else config_files.of_user()
+    files = config_files.of_environment(current.current(home).path) if scope == "env" else config_files.of_user()
     bench = _bench(which_kind, home, console)
     candidates = _tools_can_read(bench.candidates(which))
     with console.working(f"measure {candidates[0].name if len(candidates) == 1 else f'{len(candidates)} mirrors'}"):

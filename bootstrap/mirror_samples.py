@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from bootstrap import plan, sourcing
+from bootstrap import recipe, sourcing
 from bootstrap.errors import UsageProblem
 from bootstrap.machine import Machine
 from bootstrap.torch_builds import TorchBuild
-from mirrors import catalogue, index, probe
+from mirrors import catalogue, index, lock, probe
 from mirrors.catalogue import Kind, Mirror
 from mirrors.errors import MirrorError
 from mirrors.http import HttpSettings
@@ -49,7 +49,7 @@ def candidates(kind: Kind, which: str, here: Machine, build: TorchBuild, own: Pa
 
 def measure(kind: Kind, mirrors: Sequence[Mirror], build: TorchBuild, http: HttpSettings) -> list[Measurement]:
     """Measure mirrors of one kind: on a file of the build's lock, or on whether they answer. Keeps nothing."""
-    pins = plan.pins(build, build.pythons[0])
+    pins = recipe.shipped_lock(build).pins(build.pythons[0])
     if kind == "pypi":
         return sourcing.measure(mirrors, pins, http)
     if kind == "pytorch":
@@ -73,18 +73,24 @@ def _torch(pins: Sequence[Pin], build: TorchBuild, http: HttpSettings) -> Wanted
 
     None where those cannot be had.
     """
-    pin = next(pin for pin in pins if pin.name == "torch")
-    if build.torch_bytes:
+    pin = next((pin for pin in pins if pin.name == "torch"), None)  # none where its hashes are learnt at the first use
+    if pin is not None and build.torch_bytes:
         return Wanted(pin.name, None, pin.sha256s, version=pin.version)
     variant = torch_variant(build)
-    wanted = Wanted(pin.name, None, frozenset(), version=f"{pin.version}+{variant}")
+    version = f"{pin.version}+{variant}" if pin else _to_learn(build)
+    wanted = Wanted("torch", None, frozenset(), version=version)
     upstream = catalogue.with_variant(catalogue.find("upstream", "pytorch"), variant)
     try:
-        page = index.get_page(upstream, pin.name, http, _LISTING_SECONDS)
-        hashes = frozenset(file.sha256 for file in index.files(page, pin.name, wanted.is_named) if file.sha256)
+        page = index.get_page(upstream, "torch", http, _LISTING_SECONDS)
+        hashes = frozenset(file.sha256 for file in index.files(page, "torch", wanted.is_named) if file.sha256)
     except MirrorError:
         return None
-    return Wanted(pin.name, None, hashes, version=wanted.version) if hashes else None
+    return Wanted("torch", None, hashes, version=version) if hashes else None
+
+
+def _to_learn(build: TorchBuild) -> str:
+    torch = next(found for found in lock.to_learn(recipe.lock_of(build)) if found.name == "torch")
+    return next(iter(torch.specifier)).version
 
 
 def _conda_file(mirror: Mirror) -> str:

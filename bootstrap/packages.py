@@ -38,6 +38,7 @@ class PackageSources:
         rates: what was measured, in bytes/s by host.
         per_minute: the requests that operators allow, by host.
         reason: why these: a sentence for people.
+        choices: what they come from: of the indexes, and of those for torch's own wheels if there are any.
     """
 
     name: str
@@ -51,6 +52,7 @@ class PackageSources:
     rates: Mapping[str, float] = field(default_factory=dict)
     per_minute: Mapping[str, int] = field(default_factory=dict)
     reason: str = ""
+    choices: tuple[Choice, ...] = field(default=(), repr=False)
 
     @property
     def label(self) -> str:
@@ -127,6 +129,7 @@ def sources(
         rates=rates(measured),
         per_minute=requests_per_minute(measured),
         reason=indexes.reason,
+        choices=(indexes,) if torch is None else (indexes, torch),
     )
 
 

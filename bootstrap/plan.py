@@ -1,48 +1,41 @@
-"""An installation as data: a tuple of steps, made from the machine, the mirror choice, the lock and the model.
+"""An installation as data: a tuple of steps, made from what an environment needs, where that is had, and the model.
 
 Making a plan changes nothing and fetches nothing. `--dry-run` prints it, `execute` runs it, and the timing report is
-the same steps with seconds and bytes.
+the same steps with seconds and bytes. How an environment gets its packages is its back end's to say: see Supply.
 """
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
-from bootstrap import generations, weights
-from bootstrap.errors import SetupError, UsageProblem
+from bootstrap import current, generations, weights
+from bootstrap.errors import SetupError
 from bootstrap.generations import Generation
-from bootstrap.machine import Machine
-from bootstrap.packages import PackageSources
+from bootstrap.recipe import Recipe
+from bootstrap.room import Need
 from bootstrap.state import Home
-from bootstrap.torch_builds import TorchBuild
-from mirrors import lock
+from bootstrap.verify import Depth
 from runtime.models import ModelSpec
 
-
-@dataclass(frozen=True)
-class Python:
-    """The environment's Python: its version ("3.11"), and what to ask uv for (a path, or a version)."""
-
-    version: str
-    request: str
+_QUICKLY_READ = 8e9  # bytes: some six seconds of sha256 on one core
 
 
 @dataclass(frozen=True)
 class Step:
-    """Something that will be done: `phase` names it in the report, `title` and `detail` tell a person."""
+    """Something that will be done.
+
+    Attributes:
+        phase: its name in the report.
+        title: for people.
+        detail: for people who want to know more.
+        needs: the disk that it takes at most.
+    """
 
     phase: str
     title: str
     detail: str
-
-
-@dataclass(frozen=True)
-class CreateEnvironment(Step):
-    """A new virtual environment."""
-
-    python: str
+    needs: tuple[Need, ...] = field(default=(), kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -53,16 +46,8 @@ class WriteConfigs(Step):
 
 
 @dataclass(frozen=True)
-class InstallPackages(Step):
-    """All packages of the lock, for that version of Python."""
-
-    pins: tuple[lock.Pin, ...]
-    python: str
-
-
-@dataclass(frozen=True)
 class AddRuntime(Step):
-    """Our own runtime folder."""
+    """Our own runtime folder, and the lock that the environment was made from."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +57,9 @@ class FetchWeights(Step):
 
 @dataclass(frozen=True)
 class Verify(Step):
-    """Imports and a tiny generation, in the new environment."""
+    """Files, imports and a tiny generation, in the environment."""
+
+    depth: Depth
 
 
 @dataclass(frozen=True)
@@ -81,99 +68,85 @@ class MakeCurrent(Step):
 
 
 @dataclass(frozen=True)
+class Supply:
+    """Where the packages of a new environment come from, and the steps that put them there.
+
+    Attributes:
+        label: the source, for people, without secrets.
+        steps: what is to be done for a generation, but for what all back ends have in common.
+    """
+
+    label: str
+    steps: Callable[[Generation], Sequence[Step]]
+
+
+@dataclass(frozen=True)
 class Plan:
     """Everything that an install will do, in order."""
 
     generation: Generation
+    recipe: Recipe
     model: ModelSpec
-    sources: PackageSources | None
-    room: int
     steps: tuple[Step, ...]
 
-
-def python_for(machine: Machine, build: TorchBuild) -> Python:
-    """The Python of the environment: the one that runs us, or else the newest that the lock has.
-
-    Somebody who keeps torch's wheels in a local directory gets a Python that those are for.
-
-    Raises:
-        SetupError: the lock of this build is not made for this kind of machine.
-    """
-    if build.id == "cpu" and (machine.system, machine.arch) != ("Linux", "x86_64"):
-        raise SetupError(f"there is no CPU lock for {machine.system} on {machine.arch} yet", "use Linux on x86_64")
-    if (build.id == "mps") != (machine.system == "Darwin") and build.id != "cpu":
-        raise UsageProblem(f"the torch build {build.id} is not for {machine.system}", "choose --torch auto")
-    ours = ".".join(machine.python.split(".")[:2])
-    preferred = sorted(build.pythons, key=lambda version: (version == ours, build.pythons.index(version)), reverse=True)
-    local = (version for version in preferred if _has_torch(machine, build, version))
-    version = next(local, preferred[0])
-    return Python(version, sys.executable if version == ours else version)
+    @property
+    def needs(self) -> list[Need]:
+        """The disk that all steps take at most."""
+        return [need for step in self.steps for need in step.needs]
 
 
-def _has_torch(machine: Machine, build: TorchBuild, version: str) -> bool:
-    torch = [pin for pin in pins(build, version) if pin.name == "torch"]
-    return bool(lock.local_wheels(torch, machine.pip.find_link_directories(), version))
+@dataclass(frozen=True)
+class Wishes:
+    """What is done although it seems not to be needed."""
 
-
-def pins(build: TorchBuild, python: str, platform: Mapping[str, str] | None = None) -> tuple[lock.Pin, ...]:
-    """The lock's pins for that Python version on this machine, or where the markers of `platform` (PEP 508) hold."""
-    environment = {"python_version": python, "python_full_version": f"{python}.0", **(platform or {})}
-    return lock.read(generations.lock_of(build), environment)
+    rebuild: bool = False
+    verify: bool = False
 
 
 def make(
     home: Home,
     model: ModelSpec,
-    build: TorchBuild,
-    python: Python,
-    sources: PackageSources | None,
-    *,
-    rebuild: bool = False,
+    recipe: Recipe,
+    supply: Supply | None,
+    wishes: Wishes,
+    first: Sequence[Step] = (),
 ) -> Plan:
-    """The plan for a model on a torch build. `sources` may be None where the environment is there and is kept."""
-    generation = generations.of(home, build, python.version)
+    """The plan for a model in an environment.
+
+    Args:
+        home: where the tool keeps its things.
+        model: a row.
+        recipe: what the environment is made from.
+        supply: where its packages come from; may be None where the environment is there and is kept.
+        wishes: what is done in any case.
+        first: what is done before anything else, if anything is.
+    """
+    generation = generations.of(home, recipe, anew=wishes.rebuild)
     steps: list[Step] = []
-    if rebuild or not generation.complete:
-        if sources is None:
-            raise SetupError("no package source was chosen for a new environment")
-        steps += _environment_steps(generation, build, python, sources)
+    if not generation.complete:
+        if supply is None:
+            raise SetupError("no source was chosen for the packages of a new environment")
+        steps += [*supply.steps(generation), AddRuntime("runtime", "add the runtime", f"{generation.app}")]
     if not weights.present(home, model):
-        detail = f"{len(model.files)} files, {model.weight_bytes / 1e6:.1f} MB, every byte checked against its sha256"
-        steps.append(FetchWeights("weights", f"fetch {model.id}", detail))
-    if steps:
-        steps.append(Verify("verify", "verify", "imports and a tiny generation in the new environment"))
-    if steps or not _is_current(home, generation):
+        steps.append(_weights(home, model))
+    steps = [*first, *steps] if steps else []
+    changes = bool(steps)
+    if changes or wishes.verify:
+        steps.append(_verify(model, wishes, fetched=any(isinstance(step, FetchWeights) for step in steps)))
+    if changes or not current.is_current(home, generation):
         steps.append(MakeCurrent("current", "make current", str(home.current)))
-    return Plan(generation, model, sources, _room(steps, build, model), tuple(steps))
+    return Plan(generation, recipe, model, tuple(steps))
 
 
-def _room(steps: Sequence[Step], build: TorchBuild, model: ModelSpec) -> int:
-    """Bytes of disk that the steps take at most: packages as wheels and installed, weights once."""
-    room = 0
-    for step in steps:
-        if isinstance(step, InstallPackages):
-            room += build.index_bytes + build.torch_bytes + build.installed_bytes
-        elif isinstance(step, FetchWeights):
-            room += model.weight_bytes
-    return room
+def _verify(model: ModelSpec, wishes: Wishes, *, fetched: bool) -> Verify:
+    """What was fetched a moment ago was read to its end then; else the weights are, unless that takes long."""
+    depth = Depth(wishes.verify, wishes.verify or (not fetched and model.weight_bytes <= _QUICKLY_READ))
+    read = " and ".join(["packages"] * depth.packages + ["weights"] * depth.weights)
+    detail = "files, imports, and a tiny generation in the environment"
+    return Verify("checks", "verify", f"{detail}; {read} are read again" if read else detail, depth)
 
 
-def _environment_steps(
-    generation: Generation, build: TorchBuild, python: Python, sources: PackageSources
-) -> list[Step]:
-    files = tuple(sources.config_files().items())
-    named = ", ".join(name for name, _ in files)
-    locked = pins(build, python.version)
-    packages = f"{len(locked)} packages from {sources.label}: {build.title}, hash-locked"
-    return [
-        CreateEnvironment(
-            "environment", "create environment", f"{generation.path} (Python {python.version})", python.request
-        ),
-        WriteConfigs("configs", "write configs", f"{named} in the environment", files),
-        InstallPackages("packages", "install packages", packages, locked, python.version),
-        AddRuntime("runtime", "add the runtime", f"{generation.app}"),
-    ]
-
-
-def _is_current(home: Home, generation: Generation) -> bool:
-    return home.current.is_symlink() and home.current.resolve() == generation.path.resolve()
+def _weights(home: Home, model: ModelSpec) -> FetchWeights:
+    amount = sum(file.about for file in weights.missing(home, model))
+    needs = (Need(home.store, amount, "weights"),)
+    return FetchWeights("weights", f"fetch {model.id}", weights.told(home, model), needs=needs)

@@ -1,117 +1,68 @@
-"""How results look: tables for a terminal and one HTML page. Knows how to draw, not how to find out."""
+"""How results look: tables for a terminal. Knows how to draw, not how to find out."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING
 
-from rich.console import Group
 from rich.markup import escape
 from rich.table import Table
 
-from bootstrap.machine import Machine
+from bootstrap import machine_tables
+from bootstrap.fitting import ByWidth, fitting
+from bootstrap.placement import Placement
 from bootstrap.plan import Plan
 from bootstrap.recommend import Recommendation
-from bootstrap.report import Deployment, Section
+from bootstrap.units import size
 from images.spec import PlannedStep
 from mirrors.catalogue import Mirror
 from mirrors.probe import Measurement
-from mirrors.urls import redact, shown
+from mirrors.urls import shown
 
 if TYPE_CHECKING:
-    from bootstrap.clean import Leftover
     from bootstrap.detect import Detected
+    from bootstrap.environments import Environment
+    from bootstrap.leftovers import Leftover
+    from bootstrap.model_list import Offered
 
-_BAR = 30  # characters
 _URL = 100  # characters: a longer one is folded everywhere, lest nothing is left for the other columns
-
-
-def size(count: float | None) -> str:
-    """Bytes for people, in powers of 1000."""
-    if count is None:
-        return ""
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000 or unit == "GB":
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1000
-    return ""
-
-
-def seconds(value: float) -> str:
-    """Seconds for people."""
-    return f"{value:.0f} s" if value >= 100 else f"{value:.1f} s" if value >= 10 else f"{value:.2f} s"
 
 
 def detection_tables(found: Detected) -> Iterator[Table]:
     """What the machine is, the mirrors as seen from it, and what we would do here."""
-    yield machine_table(found.machine)
+    yield from machine_tables.tables(found.machine)
     if found.measurements:
-        yield mirrors_table(found.measurements, found.mirror)
-    yield recommendation_table(found.advice, found.mirror_reason)
+        yield verdicts_table(found.measurements, found.mirror, title="\nPackage mirrors")
+    yield recommendation_table(found.advice, found.mirror_reason, found.placement)
 
 
-def machine_table(machine: Machine) -> Table:
-    """What the machine is."""
-    table = _table("This machine", ("", ""))
-    table.add_row(
-        "system", f"{machine.release}, {machine.arch}" + (f", in {machine.container}" if machine.container else "")
-    )
-    table.add_row("Python", f"{machine.python} ({machine.python_path})")
-    table.add_row("CPU", f"{machine.cpu}, {machine.cores} cores")
-    table.add_row("memory", f"{size(machine.memory)}, {size(machine.memory_free)} free")
-    for gpu in machine.gpus:
-        capability = ".".join(map(str, gpu.compute_capability)) if gpu.compute_capability else "unknown"
-        free = f", {size(gpu.free)} free" if gpu.free is not None else ""
-        table.add_row("GPU", f"{gpu.name}, {size(gpu.memory)}{free}, compute capability {capability}")
-    if not machine.gpus:
-        table.add_row("GPU", "none found")
-    if machine.graphics.driver:
-        table.add_row("driver", f"{machine.graphics.driver}, CUDA up to {machine.graphics.cuda or 'unknown'}")
-    for disk in machine.disks:
-        table.add_row(
-            "disk", f"{disk.mount}: {disk.kind}, {disk.filesystem}, {size(disk.free)} free of {size(disk.total)}"
-        )
-    for tool in machine.tools:
-        found = ", ".join(filter(None, (tool.version, tool.note))) or tool.path or ""
-        table.add_row(tool.name, found if tool.found else "[dim]not found[/dim]")
-    for name, value in machine.proxies:
-        table.add_row(name, value)
-    for key, value in pip_rows(machine):
-        table.add_row(f"pip {key}", escape(value))
-    return table
-
-
-def pip_rows(machine: Machine) -> list[tuple[str, str]]:
-    """The pip settings in force, without credentials."""
-    pip = machine.pip
-    rows = [("index-url", shown(pip.index_url))] if pip.index_url else []
-    rows += [("extra-index-url", shown(url)) for url in pip.extra_index_urls]
-    rows += [("find-links", shown(link)) for link in pip.find_links]
-    rows += [(name, redact(value)) for name, value in (("cert", pip.cert), ("proxy", pip.proxy)) if value]
-    return rows + [("trusted-host", f"{host} (never handed on)") for host in pip.trusted_hosts]
-
-
-def mirrors_table(measurements: Sequence[Measurement], chosen: str | None) -> Table:
-    """Each measured mirror with its verdict."""
-    table = _table("Package mirrors", ("mirror", "latency", "rate", "verdict"))
+def verdicts_table(
+    measurements: Sequence[Measurement], chosen: str | None = None, *, title: str = "Measured from here"
+) -> Table:
+    """Each measured mirror with its verdict and the reason for it, the best first; the chosen one is marked."""
+    table = _table(title, ("mirror", "verdict", "latency", "rate", "reason"))
     for m in sorted(measurements, key=lambda m: (m.verdict != "good", -(m.rate or 0), m.latency or 1e9)):
         latency = f"{m.latency * 1000:.0f} ms" if m.latency is not None else ""
         rate = f"{size(m.rate)}/s" if m.rate else ""
         colour = "green" if m.verdict == "good" else "red"
         mark = " ←" if m.mirror.id == chosen else ""
-        table.add_row(m.mirror.id + mark, latency, rate, f"[{colour}]{m.verdict}[/{colour}]: {escape(m.reason)}")
+        verdict = f"[{colour}]{m.verdict}[/{colour}]"
+        table.add_row(escape(m.mirror.id) + mark, verdict, latency, rate, escape(m.reason))
     return table
 
 
-def verdicts_table(measurements: Sequence[Measurement]) -> Table:
-    """Each measured mirror with its verdict and the reason for it, the best first."""
-    table = _table("Measured from here", ("mirror", "verdict", "latency", "rate", "reason"))
-    for m in sorted(measurements, key=lambda m: (m.verdict != "good", -(m.rate or 0), m.latency or 1e9)):
-        latency = f"{m.latency * 1000:.0f} ms" if m.latency is not None else ""
-        rate = f"{size(m.rate)}/s" if m.rate else ""
-        colour = "green" if m.verdict == "good" else "red"
-        table.add_row(escape(m.mirror.id), f"[{colour}]{m.verdict}[/{colour}]", latency, rate, escape(m.reason))
-    return table
+def models_table(offered: Sequence[Offered]) -> ByWidth:
+    """The models that can be installed."""
+    table = _table("Models", ("id", "title", "size", "precision", "licence", "account", "sha256", "here"))
+    for model in offered:
+        account = {True: "needed", False: "no", None: "not known"}[model.gated]
+        licence = escape(model.licence or "not named")
+        about = "" if model.exact else "~"
+        here = "[green]installed[/green]" if model.installed else ""
+        row = (about + size(model.bytes), model.precision, licence, account, model.hashes, here)
+        table.add_row(model.id, f"[dim]{escape(model.title)}[/dim]", *row)
+    return fitting(table, "id", {"title", "precision"})
 
 
 def leftovers_table(leftovers: Sequence[Leftover]) -> Table:
@@ -127,15 +78,38 @@ def leftovers_table(leftovers: Sequence[Leftover]) -> Table:
     return table
 
 
-def recommendation_table(advice: Recommendation, mirror: str) -> Table:
+def environments_table(environments: Sequence[Environment]) -> ByWidth:
+    """The environments: what they were made from, when, and which one is in use."""
+    table = _table(
+        "Environments", ("", "name", "build", "Python", "back end", "lock", "size", "made", "verified", "runs in it")
+    )
+    for it in environments:
+        one = it.generation
+        mark = {"current": "[green]current[/green]", "previous": "previous"}.get(it.state, "")
+        lock = f"{escape(one.lock)} [dim]{one.lock_sha256[:8]}[/dim]"
+        times = (_minute(one.made), _minute(one.verified))
+        runs = escape(", ".join(map(str, it.processes)))
+        table.add_row(mark, one.name, escape(one.build), one.python, one.backend, lock, size(one.size), *times, runs)
+    return fitting(table, "name", {"build", "Python", "back end", "lock"})
+
+
+def _minute(when: str) -> str:
+    """A time of ours (ISO 8601, UTC) as people here read it."""
+    return datetime.fromisoformat(when).astimezone().strftime("%Y-%m-%d %H:%M") if when else ""
+
+
+def recommendation_table(advice: Recommendation, mirror: str, placement: Placement) -> Table:
     """What we would do here."""
-    table = _table("Recommended", ("", ""))
+    table = _table("\nRecommended", ("", ""))
     colour = "[yellow]" if advice.torch.loud else ""
-    table.add_row("torch build", f"{colour}{advice.torch.build.id} ({advice.torch.reason})")
+    table.add_row("torch build", f"{colour}{advice.torch.build.id} ({escape(advice.torch.reason)})")
     table.add_row("mirror", escape(mirror))
+    data, cache = placement.home.data, placement.home.cache
+    places = f"{data}" if data in cache.parents else f"{data} and {cache}"
+    table.add_row("files in", escape(f"{places} ({placement.reason})"))
     tier = advice.tier
     settings = f"{tier.size}p, {tier.frames} frames, {tier.steps} steps, {tier.fps} fps, guidance {tier.guidance:g}"
-    table.add_row("model tier", f"{tier.name}: {settings} ({advice.reason})")
+    table.add_row("model tier", escape(f"{tier.name}: {settings} ({advice.reason})"))
     return table
 
 
@@ -167,29 +141,6 @@ def catalogue_table(mirrors: Sequence[Mirror], *, for_terminal: bool = True) -> 
     return table
 
 
-def report_table(deployment: Deployment) -> Group:
-    """Where the time went: one table for each section, with a bar for each phase placed within it."""
-    return Group(f"[bold]Deployment {deployment.id}[/bold]", *map(_section_table, deployment.sections))
-
-
-def _section_table(section: Section) -> Table:
-    facts = ", ".join(f"{key} {value}" for key, value in section.facts.items())
-    title = f"\n{section.kind}: {seconds(section.seconds)}[not bold dim]  {escape(facts)}[/]"
-    table = _table(title, ("phase", "seconds", "bytes", "from", "when"))
-    for timing in section.timings:
-        indent = "    " if "." in timing.phase else "  "
-        bar = _bar(section, timing.started, timing.seconds)
-        moved = size(timing.bytes)
-        table.add_row(indent + timing.title, seconds(timing.seconds), moved, escape(timing.source or ""), bar)
-    return table
-
-
-def _bar(section: Section, started: float, length: float) -> str:
-    scale = _BAR / max(section.seconds, 1e-9)
-    before = min(int(started * scale), _BAR - 1)
-    return "·" * before + "█" * max(1, min(round(length * scale), _BAR - before))
-
-
 def _table(title: str, columns: tuple[str, ...]) -> Table:
     table = Table(
         title=title, title_justify="left", title_style="bold", show_header=any(columns), pad_edge=False, box=None
@@ -197,8 +148,7 @@ def _table(title: str, columns: tuple[str, ...]) -> Table:
     for name in columns:
         table.add_column(
             name,
-            justify="right" if name in {"seconds", "bytes", "latency", "rate", "how many", "room"} else "left",
-            overflow="crop" if name == "when" else "fold",
-            no_wrap=name == "when",
+            justify="right" if name in {"latency", "rate", "how many", "room", "size"} else "left",
+            overflow="fold",
         )
     return table

@@ -12,17 +12,25 @@ from typing import Any
 
 import requests
 
-from bootstrap import generations, present, report, spawn, weights
+from bootstrap import current, deployments, spawn, weights
 from bootstrap.console import Console
 from bootstrap.errors import SetupError
 from bootstrap.generate import installed_model
-from bootstrap.report import Deployment, Recorder, Timing
+from bootstrap.recorder import Recorder
+from bootstrap.report import Deployment, Timing
+from bootstrap.reporting import tables
 from bootstrap.state import Home, writable
 from images import container
 from images import engine as docker
 
 _POLL = 0.25  # seconds
 _ANSWER = 5.0  # seconds that one poll may take
+_TITLES = {
+    "server": "start the server",
+    "worker imports": "import torch and diffusers",
+    "model load": "load the model",
+    "warm-up": "warm up",
+}
 
 Status = Mapping[str, Any]
 Check = Callable[[], None]  # raises if the server has ended
@@ -34,7 +42,7 @@ def run_local(home: Home, model_id: str | None, host: str, port: int, console: C
     Raises:
         SetupError: nothing installed, the port taken, or the server died.
     """
-    generation = generations.current(home)
+    generation = current.current(home)
     model = installed_model(home, model_id)
     arguments = ["--model-id", model.id, "--model-dir", str(weights.directory(home, model))]
     arguments += ["--host", host, "--port", str(port), "--data-dir", str(writable(home.server))]
@@ -47,7 +55,7 @@ def run_local(home: Home, model_id: str | None, host: str, port: int, console: C
 
     with spawn.process(command, env=generation.environ(), stdout=sys.stderr) as child:
         _follow(_url(host, port), recorder, check, console, pid=child.pid)
-        _announce(report.save(home, recorder.section()), _url(host, port), console)
+        _announce(deployments.save(home, recorder.section()), _url(host, port), console)
         try:
             _check_end(child.wait())
         except KeyboardInterrupt:
@@ -69,7 +77,7 @@ def run_docker(home: Home, tag: str, port: int, gpus: str | None, console: Conso
         with running:
             status = _follow(running.url, recorder, running.check, console)
             recorder.facts["model"] = str(status["model"])
-            _announce(report.save(home, recorder.section()), running.url, console)
+            _announce(deployments.save(home, recorder.section()), running.url, console)
             try:
                 _check_end(running.wait())
             except KeyboardInterrupt:
@@ -121,11 +129,12 @@ def _ready(session: requests.Session, url: str) -> Status | None:
 
 
 def _timing(phase: Status, offset: float) -> Timing:
-    return Timing(str(phase["name"]), str(phase["name"]), offset + float(phase["started"]), float(phase["seconds"]))
+    name = str(phase["name"])
+    return Timing(name, _TITLES.get(name, name), offset + float(phase["started"]), float(phase["seconds"]))
 
 
 def _announce(deployment: Deployment, url: str, console: Console) -> None:
-    console.show(present.report_table(deployment))
+    console.show(tables.deployment(deployment))
     console.say(f"ready: {url} (Ctrl-C stops it)", "bold green")
 
 

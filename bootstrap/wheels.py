@@ -6,12 +6,13 @@ Environments and images take them from the same store, so what one has fetched t
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from packaging.tags import Tag
 
 from bootstrap.packages import PackageSources
+from bootstrap.recorder import Recorder
 from bootstrap.state import Home
 from mirrors import resolve
 from mirrors.digest import sha256_of
@@ -23,25 +24,43 @@ from mirrors.lock import Pin
 from mirrors.resolve import Index, Wheel
 from mirrors.store import Store
 
+Unpacked = Collection[tuple[str, str]]  # projects and versions that uv's cache has
+
 
 def find(
-    home: Home, pins: Sequence[Pin], tags: Sequence[Tag], sources: PackageSources, http: HttpSettings
+    home: Home,
+    pins: Sequence[Pin],
+    tags: Sequence[Tag],
+    sources: PackageSources,
+    http: HttpSettings,
+    unpacked: Unpacked = (),
 ) -> tuple[Wheel, ...]:
     """The wheel of each pin, and where the chosen mirrors have it. Asks nobody where all of them are here.
+
+    With `unpacked` those are taken to be here too, and are not looked for elsewhere.
 
     Raises:
         MirrorError: no index has a wheel of some pin that fits; says which.
     """
     directories = [index for index in sources.indexes if index.directory is not None]
-    here = at_hand(home, pins, tags, directories)
+    here = at_hand(home, pins, tags, directories, unpacked)
     return here or resolve.resolve(pins, tags, sources.indexes, http, _known(home))
 
 
 def at_hand(
-    home: Home, pins: Sequence[Pin], tags: Sequence[Tag], directories: Sequence[Index]
+    home: Home, pins: Sequence[Pin], tags: Sequence[Tag], directories: Sequence[Index], unpacked: Unpacked = ()
 ) -> tuple[Wheel, ...] | None:
     """The wheel of each pin if all are here already, in the store or in local directories; asks nobody."""
-    return resolve.at_hand(pins, tags, directories, _known(home), Store(home.store))
+    return resolve.at_hand(pins, tags, directories, _known(home), Store(home.store), unpacked)
+
+
+def missing(
+    home: Home, pins: Sequence[Pin], tags: Sequence[Tag], directories: Sequence[Index], unpacked: Unpacked = ()
+) -> list[Pin]:
+    """The pins whose wheels are not here."""
+    if at_hand(home, pins, tags, directories, unpacked) is not None:
+        return []
+    return [pin for pin in pins if at_hand(home, [pin], tags, directories, unpacked) is None]
 
 
 def downloads(home: Home, sources: PackageSources, http: HttpSettings, on_bytes: Callable[[int], None]) -> Downloads:
@@ -55,15 +74,19 @@ def bring(
     sources: PackageSources,
     http: HttpSettings,
     on_bytes: Callable[[int], None],
+    recorder: Recorder | None = None,
 ) -> tuple[Fetched, ...]:
-    """Fetch into the store what does not lie in a local directory.
+    """Fetch into the store what does not lie in a local directory; `recorder` gets the parts of the phase "wheels".
 
     Raises:
         MirrorError: a wheel could not be had, or the disk is full. What came in is kept for the next try.
     """
     with downloads(home, sources, http, on_bytes) as fetching:
         under_way = [fetching.want(wheel.artifact, wheel.urls) for wheel in wheels if wheel.path is None]
-        return tuple(download.result() for download in under_way)
+        fetched = tuple(download.result() for download in under_way)
+    if recorder is not None:
+        recorder.fetched("wheels", fetching)
+    return fetched
 
 
 def received(per_source: Iterable[Mapping[str, int]]) -> tuple[int, str]:
@@ -86,13 +109,17 @@ def size(wheels: Sequence[Wheel]) -> int:
 
 
 def learn(home: Home, tags: Sequence[Tag], wheels: Sequence[Wheel]) -> None:
-    """Remember of those that are in the store now, and so were verified, what they are called and where they lie."""
+    """Remember of those that were installed, and so were verified, what they are called and where they lie.
+
+    The size is known of those that are in the store: uv's cache may have had the others.
+    """
     store = Store(home.store)
     listed = []
     for wheel in wheels:
-        if wheel.path is None and store.has(wheel.artifact.sha256):
+        if wheel.path is None:
             url = next((url for url in wheel.urls if tail_of(url)), "")
-            length = store.path(wheel.artifact.sha256).stat().st_size
+            stored = store.path(wheel.artifact.sha256)
+            length = stored.stat().st_size if stored.is_file() else None
             listed.append(Listed(wheel.filename, url, wheel.artifact.sha256, length))
     _known(home).keep(tags, listed)
 

@@ -26,7 +26,7 @@ from urllib3.exceptions import HTTPError as Urllib3Error
 from urllib3.exceptions import IncompleteRead, NameResolutionError, ReadTimeoutError
 
 from mirrors import dial
-from mirrors.credentials import Credentials
+from mirrors.credentials import Bearer, Credentials
 from mirrors.errors import MirrorError, Unreachable
 from mirrors.interrupt import Interrupt, Interrupted
 from mirrors.line import Line
@@ -56,6 +56,7 @@ class HttpSettings:
         connect_timeout: seconds until a connection stands.
         read_timeout: seconds without a single byte.
         response_timeout: seconds until the headers of an answer are there, name resolution and redirects included.
+        bearer: a token for one host; it does not follow a redirect there from anywhere else.
     """
 
     user_agent: str = field(default_factory=installer_user_agent)
@@ -64,6 +65,7 @@ class HttpSettings:
     connect_timeout: float = 5.0
     read_timeout: float = 15.0
     response_timeout: float = 15.0
+    bearer: Bearer | None = field(default=None, repr=False)
     _local: threading.local = field(default_factory=threading.local, init=False, repr=False)
     _adapter: dial.Adapter = field(default_factory=dial.shared_adapter, init=False, repr=False)
 
@@ -198,7 +200,8 @@ class _Session(requests.Session):
         self.max_redirects = MAX_REDIRECTS
         self.verify = _ca_bundle(settings)
         self.headers.update({"User-Agent": settings.user_agent, "Accept-Encoding": "identity"})
-        self.auth = Credentials()
+        self.auth = Credentials(settings.bearer)
+        self._auth_after_redirect = Credentials()  # whoever sends us on does not decide where a token goes
         self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         self._given_proxies = settings.proxies
         for scheme in ("https://", "http://"):
@@ -229,7 +232,7 @@ class _Session(requests.Session):
         """After a redirect to another host, credentials stay behind; those that are for the new one may be added."""
         if self.should_strip_auth(response.request.url, prepared_request.url):  # type: ignore[no-untyped-call]
             prepared_request.headers.pop("Authorization", None)
-        prepared_request.prepare_auth(self.auth)
+        prepared_request.prepare_auth(self._auth_after_redirect)
 
     def get_redirect_target(self, resp: requests.Response) -> str | None:
         """Where the answer sends us, unless that would leave https, or this machine for plain http.

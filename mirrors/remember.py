@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -45,7 +46,7 @@ class Remembered:
             rows = [_measurement(row, mirrors) for row in entry.get("sources", ())]
         except (KeyError, TypeError, ValueError, AttributeError):
             return ()
-        return tuple(row for row in rows if row is not None)
+        return tuple(replace(row, at=float(entry["at"])) for row in rows if row is not None)
 
     def keep(self, key: str, choice: Choice) -> None:
         """Remember what was chosen."""
@@ -71,7 +72,12 @@ class Remembered:
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.NamedTemporaryFile(  # of mode 0600
-                "w", encoding="utf-8", dir=self._path.parent, prefix=f".{self._path.name}.", delete=False
+                "w",
+                encoding="utf-8",
+                dir=self._path.parent,
+                prefix=f".{self._path.name}.",
+                suffix=f".{os.getpid()}.tmp",
+                delete=False,
             ) as file:
                 temporary = Path(file.name)
                 json.dump({"choices": entries}, file, indent=1)

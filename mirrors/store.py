@@ -69,12 +69,17 @@ class Store:
             os.utime(path, ns=(time.time_ns(), path.stat().st_mtime_ns))
         return path.is_file()
 
-    def add(self, path: Path) -> str:
+    def add(self, path: Path, sha256: str | None = None) -> str:
         """Take a local file in, as a hard link where the disk allows it, else as a copy; its sha256.
 
         The file must not be rewritten in place afterwards (replacing it is fine).
 
+        Args:
+            path: the file.
+            sha256: what it has to have; None: anything.
+
         Raises:
+            Mismatch: it has another sha256. The store is as it was.
             MirrorError: it cannot be read, or the store cannot be written.
         """
         with (
@@ -89,13 +94,15 @@ class Store:
                 shutil.copyfile(path, taken)
                 taken.chmod(0o444)
             with taken.open("rb") as file:  # what was linked is what is hashed, whatever happens to `path`
-                sha256 = read_sha256(file).hexdigest()
+                found = read_sha256(file).hexdigest()
                 os.fsync(file.fileno())
-            final = self.path(sha256)
+            if sha256 not in (None, found):
+                raise Mismatch(f"{path} has the sha256 {found}, not {sha256}")
+            final = self.path(found)
             made(final.parent)
             taken.replace(final)
             sync_directory(final.parent)
-        return sha256
+        return found
 
     @contextmanager
     def incoming(self, sha256: str, *, wait: bool = True) -> Iterator[Partial | None]:

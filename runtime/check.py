@@ -1,20 +1,25 @@
-"""Whether an environment can make videos: its modules import, its model loads, a tiny video is made.
+"""Whether an environment can make videos: its files are there, its modules import, its model loads and makes a video.
 
-    python -m runtime.check --model-dir DIR --model-id M
+    python -m runtime.check --model-dir DIR --model-id M [--read-packages] [--read-weights]
 
-Says what it does as JSON lines on stdout (`runtime.progress`). Knows nothing of how the environment was built.
+Says what it does as JSON lines on stdout (`runtime.progress`), and two kinds more: `read`, how far the reading again of
+files is, and `damaged`, a file of the model that is not what was installed. What is broken is named: the package and
+its file, the shared library, the file of the model. Knows nothing of how the environment was built.
 """
 
 import argparse
 import importlib
+import re
 import tempfile
-from importlib.metadata import version
+from collections.abc import Sequence
+from importlib.metadata import packages_distributions, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from runtime import progress
-from runtime.models import ModelSpec, model
-from runtime.options import GenerationRequest
+from runtime import intact, progress
+from runtime.intact import Damage
+from runtime.models import ModelSpec, installed
+from runtime.options import smallest_request
 from runtime.problems import RuntimeProblem
 from runtime.quiet import hush
 
@@ -28,6 +33,9 @@ _MODULES = {
     "av": "av",
     "safetensors": "safetensors",
     "torch": "torch",
+    "sentencepiece": "sentencepiece",
+    "google.protobuf": "protobuf",
+    "ftfy": "ftfy",
     "transformers": "transformers",
     "accelerate": "accelerate",
     "diffusers": "diffusers",
@@ -35,6 +43,9 @@ _MODULES = {
     "uvicorn": "uvicorn",
     "python_multipart": "python-multipart",
 }
+_REBUILD = "build the environment again: i2v-setup install --rebuild"
+_LIBRARY = re.compile(r"(?<![\w./+-])(lib[\w.+-]*\.so[\w.]*)[^:]*: cannot open shared object file")
+_SHOWN = 3  # damaged files that are named in one message
 
 
 def main() -> int:
@@ -42,18 +53,24 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m runtime.check", description="Verify an environment.")
     parser.add_argument("--model-id", default="demo")
     parser.add_argument("--model-dir", type=Path, required=True)
+    parser.add_argument("--read-packages", action="store_true", help="read the files of all packages again")
+    parser.add_argument("--read-weights", action="store_true", help="read the files of the model again")
     arguments = parser.parse_args()
-    return progress.run(lambda events: _check(model(arguments.model_id), arguments.model_dir, events))
+    return progress.run(lambda events: _check(arguments, events))
 
 
-def _check(spec: ModelSpec, model_dir: Path, events: progress.Progress) -> None:
+def _check(arguments: argparse.Namespace, events: progress.Progress) -> None:
     hush()
-    with events.phase("imports"):
+    spec = installed(arguments.model_id, arguments.model_dir)
+    with events.phase("files"):
+        _check_packages(events, read=arguments.read_packages)
+        _check_model(spec, arguments.model_dir, events, read=arguments.read_weights)
+    with events.imports():
         for name, distribution in _MODULES.items():
             _import(name, distribution)
         from runtime.pipeline import Engine, device_name
     with events.phase("load"):
-        engine = Engine.load(spec, model_dir)
+        engine = Engine.load(spec, arguments.model_dir)
     with events.phase("generation"):
         _make_tiny_video(engine, events)
     versions = {distribution: version(distribution) for distribution in _MODULES.values()}
@@ -61,15 +78,64 @@ def _check(spec: ModelSpec, model_dir: Path, events: progress.Progress) -> None:
     events.emit("done", model=spec.id, device=device, versions=versions, seconds=round(events.seconds, 3))
 
 
+def _check_packages(events: progress.Progress, *, read: bool) -> None:
+    files = intact.package_files()
+    wrong = intact.damaged(files) or (intact.changed(files, _telling(events)) if read else [])
+    if wrong:
+        owners = ", ".join(dict.fromkeys(damage.file.owner for damage in wrong))
+        raise RuntimeProblem(f"the package {owners} is damaged: {_named(wrong)}", _REBUILD)
+
+
+def _check_model(spec: ModelSpec, model_dir: Path, events: progress.Progress, *, read: bool) -> None:
+    files = intact.model_files(spec, model_dir)
+    wrong = intact.damaged(files) or (intact.changed(files, _telling(events)) if read else [])
+    if wrong:
+        for damage in wrong:
+            events.emit("damaged", file=damage.file.name)
+        raise RuntimeProblem(
+            f"the model {spec.id} is damaged: {_named(wrong)}",
+            f"fetch what is wrong again: i2v-setup install --model {spec.id}",
+        )
+
+
+def _telling(events: progress.Progress) -> intact.OnRead:
+    def tell(file: str, done: int, total: int) -> None:
+        events.emit("read", file=file, bytes=done, total=total)
+
+    return tell
+
+
+def _named(wrong: Sequence[Damage]) -> str:
+    more = f", and {len(wrong) - _SHOWN} files more" if len(wrong) > _SHOWN else ""
+    return "; ".join(f"{damage.file.name} {damage.reason}" for damage in wrong[:_SHOWN]) + more
+
+
 def _import(name: str, distribution: str) -> None:
     try:
         importlib.import_module(name)
     except Exception as error:  # a broken library raises what it likes
-        reason = " ".join(str(error).split())[:300]
-        raise RuntimeProblem(
-            f"cannot import {name} (from {distribution}): {type(error).__name__}: {reason}",
-            "build the environment again",
-        ) from error
+        raise _broken(name, distribution, error) from error
+
+
+def _broken(name: str, distribution: str, error: Exception) -> RuntimeProblem:
+    """Which package, module or library it is that keeps a module from being imported."""
+    reason = " ".join(str(error).split())[:300]
+    if library := _LIBRARY.search(reason):
+        return RuntimeProblem(
+            f"cannot import {name} (from {distribution}): the shared library {library[1]} is not there",
+            f"where it is a part of a package, {_REBUILD}; else install it with the system's package manager",
+        )
+    lacking = error.name if isinstance(error, ModuleNotFoundError) else None
+    if lacking and lacking.partition(".")[0] != name.partition(".")[0]:
+        owners = packages_distributions().get(lacking.partition(".")[0], ["no package that is installed"])
+        return RuntimeProblem(
+            f"cannot import {name} (from {distribution}): the module {lacking} is not there (of {', '.join(owners)})",
+            _REBUILD,
+        )
+    return RuntimeProblem(
+        f"cannot import {name} (from {distribution}): {type(error).__name__}: {reason}",
+        _REBUILD,
+    )
 
 
 def _make_tiny_video(engine: "Engine", events: progress.Progress) -> None:
@@ -77,17 +143,7 @@ def _make_tiny_video(engine: "Engine", events: progress.Progress) -> None:
 
     from runtime.video import write_mp4
 
-    request = GenerationRequest(
-        prompt="a check",
-        negative_prompt="",
-        width=64,
-        height=64,
-        num_frames=4,
-        num_inference_steps=2,
-        guidance_scale=9.0,
-        fps=8,
-        seed=0,
-    )
+    request = smallest_request(engine.spec)
     picture = Image.linear_gradient("L").convert("RGB")
     frames = engine.generate(picture, request, events.step).frames
     with tempfile.TemporaryDirectory() as directory:

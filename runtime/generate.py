@@ -12,8 +12,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 from runtime import progress
-from runtime.models import ModelSpec, model
-from runtime.options import GenerationRequest, InvalidOption, build_request
+from runtime.bounds import InvalidOption
+from runtime.models import ModelSpec, installed
+from runtime.options import GenerationRequest, build_request
 from runtime.problems import RuntimeProblem
 from runtime.quiet import hush
 from runtime.uploads import open_picture
@@ -39,13 +40,13 @@ def _arguments() -> argparse.Namespace:
 
 def _generate(arguments: argparse.Namespace, events: progress.Progress) -> None:
     # What can be wrong with the input is found out before seconds are spent on imports.
-    spec = model(arguments.model_id)
+    spec = installed(arguments.model_id, arguments.model_dir)
     spec.check(arguments.model_dir)
     _check_out(arguments.out)
     picture = open_picture(arguments.image)
     request = _request(arguments.options, spec, picture.size)
     hush()
-    with events.phase("imports"):
+    with events.imports():
         from runtime.pipeline import Engine
         from runtime.video import write_mp4
     with events.phase("load"):

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from runtime.dispatcher import Dispatcher
 from runtime.jobs import MAX_WAITING, JobStore
-from runtime.models import model
+from runtime.models import installed
 from runtime.network import is_loopback
 from runtime.problems import RuntimeProblem
 from runtime.timing import process_started
@@ -66,7 +66,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _serve(arguments: argparse.Namespace) -> None:
-    spec = model(arguments.model_id)
+    spec = installed(arguments.model_id, arguments.model_dir)
     spec.check(arguments.model_dir)
     key = os.environ.pop(_KEY_VARIABLE, "")  # the worker has no need of it
     reached_at = arguments.published_on or arguments.host

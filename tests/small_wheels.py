@@ -11,13 +11,15 @@ from mirrors.fetch import Artifact
 from mirrors.resolve import Wheel
 
 
-def small_wheel(name: str = "tiny_package", *, content: str = "ANSWER = 42\n", size: int = 0) -> tuple[str, bytes]:
-    """File name and bytes of version 1.0 of a package: one module, and `size` bytes that do not compress."""
-    info = f"{name}-1.0.dist-info"
+def small_wheel(
+    name: str = "tiny_package", *, content: str = "ANSWER = 42\n", size: int = 0, version: str = "1.0"
+) -> tuple[str, bytes]:
+    """File name and bytes of a package: one module, and `size` bytes that do not compress."""
+    info = f"{name}-{version}.dist-info"
     files = {
         f"{name}.py": content.encode(),
         f"{name}_data.bin": random.Random(name).randbytes(size),
-        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n".encode(),
+        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n".encode(),
         f"{info}/WHEEL": b"Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
     }
     record = "".join(f"{path},,\n" for path in [*files, f"{info}/RECORD"])
@@ -25,7 +27,7 @@ def small_wheel(name: str = "tiny_package", *, content: str = "ANSWER = 42\n", s
     with zipfile.ZipFile(buffer, "w") as archive:
         for path, data in {**files, f"{info}/RECORD": record.encode()}.items():
             archive.writestr(zipfile.ZipInfo(path), data)
-    return f"{name}-1.0-py3-none-any.whl", buffer.getvalue()
+    return f"{name}-{version}-py3-none-any.whl", buffer.getvalue()
 
 
 def locked(filename: str, data: bytes, *urls: str, size: int | None = -1) -> Wheel:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import shutil
 import signal
 import socket
@@ -31,7 +30,7 @@ def test_an_installation_is_current_complete_and_configured(installed: Path, too
     told = json.loads(tool("report", "--json").stdout)
     phases = [timing["phase"] for timing in told["sections"][0]["timings"]]
     assert phases[:2] == ["detect", "choose"]
-    assert {"packages", "weights", "verify", "verify.generation", "current"} <= set(phases)
+    assert {"packages", "weights", "checks", "checks.generation", "current"} <= set(phases)
     environment = {**os.environ, "PIP_CONFIG_FILE": str(current / "pip.conf")}
     listing = subprocess.run(
         [sys.executable, "-m", "pip", "config", "list"], env=environment, capture_output=True, text=True, check=True
@@ -141,20 +140,6 @@ def test_an_install_killed_in_the_middle_leaves_nothing_current_and_the_next_one
         install.kill()
         install.wait()
     assert not (home / "current").exists()
-    completes(home)
-
-
-@pytest.mark.soak
-@pytest.mark.timeout(3600)
-def test_installs_killed_at_random_moments_never_leave_a_broken_environment_current(tmp_path: Path) -> None:
-    home, moments = tmp_path / "home", random.Random(7)
-    for _ in range(20):
-        with started(home, "install", "--torch", "cpu", "--yes") as install:
-            time.sleep(moments.uniform(0.3, 15))
-            install.kill()
-        if (home / "current").exists():
-            tool_in(home)("generate", str(PHOTO), "-o", str(tmp_path / "v.mp4"), "--size", "64x64", "--steps", "1")
-            shutil.rmtree(home)
     completes(home)
 
 

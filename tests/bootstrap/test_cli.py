@@ -8,10 +8,12 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import click
 import pytest
 
-from bootstrap import report, state
+from bootstrap import deployments, state
 from bootstrap.cli import main
+from bootstrap.commands.generate import as_typed, generate
 from bootstrap.report import Section, Timing
 from tests.conftest import COMMAND, PHOTO, Invoke
 
@@ -119,7 +121,7 @@ def small_disk(home: Path) -> Iterator[Callable[[str], None]]:
     subprocess.run(["umount", str(home)], check=True)
 
 
-@pytest.mark.parametrize(("options", "says"), [("size=4m", "GB free"), ("size=4m,ro", "Read-only file system")])
+@pytest.mark.parametrize(("options", "says"), [("size=4m", "MB free"), ("size=4m,ro", "Read-only file system")])
 def test_a_full_or_read_only_home_is_told_before_anything_is_written(
     options: str, says: str, home: Path, small_disk: Callable[[str], None]
 ) -> None:
@@ -169,7 +171,7 @@ def test_in_a_pipe_a_url_stays_on_one_line(home: Path, invoke: Invoke) -> None:
 
 def test_report_shows_the_last_deployment_as_table_json_and_page(home: Path, invoke: Invoke, tmp_path: Path) -> None:
     timings = (Timing("verify", "verify", 0.0, 4.0),)
-    report.save(state.home(), Section("install", "2026-01-02T03:04:05+00:00", 4.0, timings, {"model": "demo"}))
+    deployments.save(state.home(), Section("install", "2026-01-02T03:04:05+00:00", 4.0, timings, {"model": "demo"}))
     assert "verify" in invoke("report").stdout
     assert json.loads(invoke("report", "--json").stdout)["sections"][0]["kind"] == "install"
     page = tmp_path / "report.html"
@@ -205,3 +207,42 @@ def test_a_pipe_that_closes_early_gives_no_traceback(home: Path) -> None:
         check=False,
     )
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("install", "--json", "--model", "nope"),
+        ("install", "--torch", "nonsense", "--json"),
+        ("report", "--json"),
+        ("report", "--list", "--json", "--trace", "x"),
+        ("clean", "--older-than", "soon", "--json"),
+        ("generate", "no.png", "-o", "v.mp4", "--frames", "many", "--json"),
+    ],
+)
+def test_an_error_is_one_json_document_too_where_json_was_asked_for(home: Path, arguments: tuple[str, ...]) -> None:
+    done = subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, check=False)
+    error, hint = told(done.stderr)
+    document = json.loads(done.stdout)
+    assert done.returncode != 0
+    assert error.lower() == f"error: {document['error']}".lower()
+    assert hint == (f"hint: {document['hint']}" if document["hint"] else "")
+
+
+def test_the_list_of_commands_is_in_the_order_of_use_and_in_whole_sentences(invoke: Invoke) -> None:
+    text = invoke("--help").output.partition("Commands:")[2]
+    assert "..." not in text
+    assert text.index("  detect") < text.index("  install") < text.index("  run") < text.index("  clean")
+
+
+def test_a_setting_that_cannot_be_used_is_called_what_was_typed() -> None:
+    with click.Context(generate) as ctx:
+        assert as_typed(ctx, "num_frames is 0, negative_prompt and fps are not") == (
+            "--frames is 0, --negative-prompt and fps are not"
+        )
+
+
+def test_a_closed_stdout_is_no_traceback(home: Path) -> None:
+    command = f"{' '.join(COMMAND)} models >&-"
+    done = subprocess.run(["/bin/sh", "-c", command], stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 import uv
 
-from bootstrap import config_files, machine, mirror_samples, plan, recommend, torch_builds
+from bootstrap import config_files, machine, mirror_samples, recipe, recommend, torch_builds
 from bootstrap.errors import UsageProblem
+from tests.bootstrap import made_up
 from tests.conftest import Invoke
 from tests.mirrors.loopback import Fault, LoopbackMirror
 from tests.mirrors.real_tools import UV, Conda, uv_indexes
@@ -26,7 +27,7 @@ UV_TOML = '# mine\n[[index]]\nname = "pytorch-cu128"\nurl = "https://download.py
 @pytest.fixture
 def mirror() -> Iterator[LoopbackMirror]:
     """A mirror that lists the file which the lock pins, and serves something that begins like it."""
-    (pin,) = (pin for pin in plan.pins(torch_builds.find("cpu"), "3.11") if pin.name == "transformers")
+    (pin,) = (pin for pin in recipe.shipped_lock(torch_builds.find("cpu")).pins("3.11") if pin.name == "transformers")
     with LoopbackMirror() as mirror:
         name = f"transformers-{pin.version}-py3-none-any.whl"
         mirror.add(name, b"PK" + bytes(300_000), listed_sha256=min(pin.sha256s))
@@ -116,7 +117,7 @@ def test_a_directory_of_wheels_is_not_written_as_an_index(
 
 
 def test_a_local_index_is_written(files: dict[str, Path], tmp_path: Path, invoke: Invoke) -> None:
-    (pin,) = (pin for pin in plan.pins(torch_builds.find("cpu"), "3.11") if pin.name == "transformers")
+    (pin,) = (pin for pin in recipe.shipped_lock(torch_builds.find("cpu")).pins("3.11") if pin.name == "transformers")
     project = tmp_path / "tree" / "transformers"
     project.mkdir(parents=True)
     name = f"transformers-{pin.version}-py3-none-any.whl"
@@ -208,7 +209,7 @@ def test_a_conda_mirror_that_lacks_the_channel_is_not_written(
 def torch_mirror(other_mirror: LoopbackMirror) -> LoopbackMirror:
     """A mirror of PyTorch's index that has this machine's build of torch, and a package that has no business there."""
     build = recommend.recommend(machine.detect()).torch.build
-    (pin,) = (pin for pin in plan.pins(build, build.pythons[0]) if pin.name == "torch")
+    (pin,) = (pin for pin in recipe.shipped_lock(build).pins(build.pythons[0]) if pin.name == "torch")
     version = pin.version if build.torch_bytes else f"{pin.version}+{mirror_samples.torch_variant(build)}"
     name = f"torch-{version}-cp311-cp311-manylinux_2_28_x86_64.whl"
     other_mirror.add(name, b"PK" + bytes(300_000), listed_sha256=min(pin.sha256s))
@@ -309,10 +310,8 @@ def test_a_variable_that_wins_over_the_file_is_named(
 def test_the_environments_own_files_are_the_default(
     home: Path, mirror: LoopbackMirror, files: dict[str, Path], invoke: Invoke
 ) -> None:
-    environment = home / "envs" / "cpu-py311-0123456789ab"
-    environment.mkdir(parents=True)
-    record = {"path": str(environment), "build": "cpu", "python": "3.11", "lock_sha256": ""}
-    (environment / "generation.json").write_text(json.dumps(record), encoding="utf-8")
+    environment = made_up.environment(home, "cpu-py311-0123456789ab")
+    before = sorted(path.name for path in environment.iterdir())
     (home / "current").symlink_to(environment)
     done = invoke("mirrors", "use", mirror.index_url)
     assert done.exit_code == 0, done.output
@@ -320,7 +319,7 @@ def test_the_environments_own_files_are_the_default(
     assert mirror.index_url in (environment / "uv.toml").read_text(encoding="utf-8")
     assert files["pip"].read_text(encoding="utf-8") == PIP_CONF
     invoke("undo")
-    assert sorted(path.name for path in environment.iterdir()) == ["generation.json"]
+    assert sorted(path.name for path in environment.iterdir()) == before
 
 
 def test_without_an_environment_the_hint_says_what_to_do_before_anything_is_measured(

@@ -4,9 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from bootstrap import machine, recommend, torch_builds
-from bootstrap.errors import UsageProblem
-from bootstrap.gpus import Gpu, Gpus
+from bootstrap import machine, recommend
+from bootstrap.gpus import Gpu, Gpus, Instance
 from bootstrap.machine import Machine
 from bootstrap.pip_settings import PipSettings
 
@@ -35,29 +34,6 @@ def with_gpus(driver: str, *gpus: tuple[str, int, tuple[int, int]]) -> Machine:
     return replace(BARE, graphics=Gpus(found, driver, None, "test"))
 
 
-@pytest.mark.parametrize(
-    ("here", "build", "loud"),
-    [
-        (BARE, "cpu", False),
-        (with_gpus("580.95.05", ("RTX 4090", 24, (8, 9))), "cu130", False),
-        (with_gpus("580.65.06", ("H200", 141, (9, 0))), "cu130", False),
-        (with_gpus("525.147.05", ("RTX 3060", 12, (8, 6))), "cpu", True),
-        (with_gpus("580.95.05", ("V100", 32, (7, 0))), "cpu", True),
-        (with_gpus("580.95.05", ("RTX 4090", 24, (8, 9)), ("GTX 1080 Ti", 11, (6, 1))), "cpu", True),
-        (replace(BARE, graphics=Gpus((Gpu("RX 7900", "amd", 24 * GIB, None, None),))), "cpu", True),
-        (replace(BARE, system="Darwin", arch="arm64"), "mps", False),
-    ],
-)
-def test_driver_and_the_least_capable_gpu_decide_the_torch_build(here: Machine, build: str, loud: bool) -> None:
-    pick = torch_builds.pick(here)
-    assert (pick.build.id, pick.loud) == (build, loud)
-    assert pick.reason
-
-
-def test_the_reason_for_the_cpu_build_names_what_is_missing() -> None:
-    assert "needs driver 580" in torch_builds.pick(with_gpus("525.147.05", ("RTX 3060", 12, (8, 6)))).reason
-
-
 @pytest.mark.parametrize(("memory", "tier"), [(80, "40 GB"), (40, "40 GB"), (24, "24 GB"), (12, "12 GB"), (8, "small")])
 def test_the_largest_gpu_decides_the_tier(memory: int, tier: str) -> None:
     here = with_gpus("580.95.05", ("small one", 6, (8, 6)), ("large one", memory, (8, 6)))
@@ -68,10 +44,19 @@ def test_without_a_usable_gpu_the_smallest_tier_is_recommended() -> None:
     assert recommend.recommend(BARE).tier.name == "small"
 
 
-def test_an_unknown_build_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(UsageProblem) as caught:
-        torch_builds.find("cu999")
-    assert "cu130" in caught.value.hint
+def test_what_cannot_be_used_recommends_nothing() -> None:
+    cut = Gpu("A100", "nvidia", 80 * GIB, None, (8, 0), mig=True, instances=(Instance("1g.10gb", 10 * GIB),))
+    hidden = Gpu("H200", "nvidia", 141 * GIB, None, (9, 0), problem="hidden")
+    advice = recommend.recommend(replace(BARE, graphics=Gpus((cut, hidden), "580.95.05", None, "test")))
+    assert advice.tier.name == "small"
+    assert advice.reason == "an instance of A100 has 10 GiB"
+
+
+def test_a_gpu_that_does_not_tell_its_memory_gets_the_smallest_tier() -> None:
+    silent = Gpu("RTX 3090", "nvidia", 0, None, (8, 6))
+    advice = recommend.recommend(replace(BARE, graphics=Gpus((silent,), "580.95.05", None, "test")))
+    assert advice.tier.name == "small"
+    assert "could not be told" in advice.reason
 
 
 def test_this_machine_can_be_described() -> None:

@@ -86,3 +86,33 @@ def test_a_child_does_not_outlive_our_own_kill() -> None:
     while alive(child) and time.monotonic() < deadline:
         time.sleep(0.02)
     assert not alive(child)
+
+
+def processes() -> list[int]:
+    return [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
+
+
+def in_group(pid: int, group: int) -> bool:
+    try:
+        return os.getpgid(pid) == group
+    except ProcessLookupError:
+        return False
+
+
+@pytest.mark.parametrize("script", ["exec sleep 60", "sleep 60 & wait", "trap '' TERM; sleep 60"])
+def test_a_probe_that_hangs_is_given_up_with_all_that_it_started(script: str, tmp_path: Path) -> None:
+    with pytest.raises(TimeoutError):
+        spawn.ask(["sh", "-c", f"echo $$ > {tmp_path}/pid; {script}"], timeout=0.5)
+    group = int((tmp_path / "pid").read_text(encoding="utf-8"))
+    deadline = time.monotonic() + 10  # the kernel ends them when it gets to it
+    while any(alive(pid) and in_group(pid, group) for pid in processes()):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert spawn.probe(["sh", "-c", script], timeout=0.3) is None
+
+
+def test_a_probe_says_how_it_ended_and_a_missing_program_is_none() -> None:
+    assert spawn.ask(["sh", "-c", "echo out; echo err >&2; exit 3"], timeout=5) == spawn.Finished(3, "out\n")
+    assert spawn.ask(["sh", "-c", "echo $WHAT"], timeout=5, env={"WHAT": "this"}).output == "this\n"
+    assert spawn.probe(["sh", "-c", "exit 1"]) is None
+    assert spawn.probe(["nonesuch-program"]) is None
