@@ -5,15 +5,11 @@ No mirror is asked where the environment is there and is kept, nor where nobody 
 
 from __future__ import annotations
 
-import atexit
-import shutil
-import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bootstrap import generations, recipe, torch_builds
+from bootstrap import generations, locks_home, recipe, torch_builds
 from bootstrap.console import Console
 from bootstrap.errors import UsageProblem
 from bootstrap.machine import Machine
@@ -110,7 +106,7 @@ class Chooser:
                 return Recipe(pick.build, recipe.python_for(self.here, pick.build, lock, self.request.python), lock)
             http = None if self.request.offline else self.http
             if self.request.requirements is None:
-                lock = learnt_wheels.lock(self._locks_home(), pick.build, http, self.console.say)
+                lock = learnt_wheels.lock(locks_home.of(self.home, keep=self.keep), pick.build, http, self.console.say)
             else:
                 lock = recipe.shipped_lock(pick.build)
             python = recipe.python_for(self.here, pick.build, lock, self.request.python)
@@ -126,24 +122,13 @@ class Chooser:
             return sourcing.choose_index(self.request.mirror, self.here, python.version, self.http, self.home)
 
         return requirements.lock(
-            self._locks_home(),
+            locks_home.of(self.home, keep=self.keep),
             self.request.requirements,
             python.version,
             resolve_from=None if self.request.hashes else index,
             again=self.request.rebuild,
             say=self.console.say,
         )
-
-    def _locks_home(self) -> Home:
-        """Where locks are kept: where nothing may change, in a copy that goes with this process."""
-        if self.keep:
-            return self.home
-        scratch = Path(tempfile.mkdtemp(prefix="i2v-setup-"))
-        atexit.register(shutil.rmtree, scratch, ignore_errors=True)
-        locks = self.home.config / "locks"
-        if locks.is_dir():
-            shutil.copytree(locks, scratch / "locks")
-        return replace(self.home, config=scratch)
 
     def _doubts(self, made_from: Recipe) -> tuple[str, ...]:
         """Why a user's own lock may not do here."""
@@ -212,7 +197,13 @@ class Chooser:
         pick = picks(self.request, self.here)[0]
         file = self.request.environment or conda.shipped()
         wanted = conda.Wanted(
-            file, pick, self.request.backend, self.request.mirror, self.request.hashes, self.request.upgrade
+            file,
+            pick,
+            self.request.backend,
+            self.request.mirror,
+            self.request.hashes,
+            self.request.upgrade,
+            self.request.offline,
         )
         title = "solve the environment"
         with self.console.working(title) as task, self.recorder.phase("solve", title):
@@ -239,8 +230,10 @@ class Chooser:
         return not self.request.rebuild and generations.of(self.home, made_from).complete
 
     def _tell(self, sources: PackageSources | ChannelSources) -> None:
-        self.recorder.chose("packages", *sources.choices)
-        self.recorder.facts["mirror"] = sources.name
+        if not self.request.offline:
+            self.recorder.chose("packages", *sources.choices)
+        here = "the bundle" if self.bundle else "this machine"
+        self.recorder.facts["mirror"] = here if self.request.offline else sources.name
         self.console.say(sources.reason, "dim")
 
 

@@ -1,6 +1,7 @@
 """What the user sees: progress and messages on stderr, data on stdout.
 
-On a terminal progress is drawn by rich; piped, each step is one plain line when it ends; `--quiet` shows errors only.
+On a terminal progress is drawn by rich; piped, each step is one plain line when it ends, and one before that if it
+takes longer; `--quiet` shows errors only.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from rich.text import Text
 from bootstrap.terminal import harmless
 
 _PACE_SECONDS = 2.0  # over which the speed of bytes is taken
+_SOON_SECONDS = 0.8  # until a piece of work is named that goes on
 _PLAIN_SECONDS = 10.0  # between two lines about the same piece of work
 _FILE_WIDTH = 160  # columns of what goes into a file or a pipe: nobody's window is too narrow for it
 
@@ -173,5 +175,12 @@ class Console:
     @contextmanager
     def _plainly(self, title: str) -> Iterator[Task]:
         started = time.monotonic()
-        yield _PlainTask(title, self.say)
+        soon = threading.Timer(_SOON_SECONDS, self.say, (f"{title}: under way",))
+        soon.daemon = True
+        soon.start()
+        try:
+            yield _PlainTask(title, self.say)
+        finally:
+            soon.cancel()
+            soon.join()
         self.say(f"{title}: {time.monotonic() - started:.1f} s")

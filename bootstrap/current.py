@@ -58,7 +58,7 @@ def make_current(home: Home, generation: Generation) -> None:
 
 
 def go_back(home: Home) -> Generation:
-    """Make current what was it before; each call goes one further back.
+    """Make current what was current before; each call goes one further back.
 
     Raises:
         SetupError: there is nothing to go back to, or it is damaged.

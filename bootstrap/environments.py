@@ -90,7 +90,7 @@ def named(home: Home, name: str) -> Generation:
 
 
 def rollback(home: Home, name: str | None) -> Moved:
-    """Make current what was it before, or the environment of that name.
+    """Make current what was current before, or the environment of that name.
 
     Raises:
         UsageProblem: there is no environment of that name.
@@ -132,10 +132,20 @@ def remove(home: Home, names: Sequence[str], console: Console) -> list[Removed]:
         SetupError: something runs in one of them, or an installation is under way.
     """
     with alone.undisturbed(home):
-        found = list(dict.fromkeys(named(home, name) for name in names))
-        for one in found:
-            _require_unused(home, one)
-        return [_removed(one, console) for one in found]
+        return [_removed(one, console) for one in removable(home, names)]
+
+
+def removable(home: Home, names: Sequence[str]) -> list[Generation]:
+    """The environments of those names, if all of them may be removed.
+
+    Raises:
+        UsageProblem: there is no such environment, or it is the current one.
+        SetupError: something runs in one of them.
+    """
+    found = list(dict.fromkeys(named(home, name) for name in names))
+    for one in found:
+        _require_unused(home, one)
+    return found
 
 
 def _removed(generation: Generation, console: Console) -> Removed:

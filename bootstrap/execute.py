@@ -7,7 +7,7 @@ from functools import singledispatch
 
 from bootstrap import current, generations, leftovers, room, weights
 from bootstrap.console import Console, Task
-from bootstrap.plan import AddRuntime, FetchWeights, MakeCurrent, Plan, Step, Verify, WriteConfigs
+from bootstrap.plan import AddRuntime, FetchWeights, LearnHashes, MakeCurrent, Plan, Step, Verify, WriteConfigs
 from bootstrap.recorder import Measured, Recorder
 from bootstrap.state import Home
 from bootstrap.verify import verify
@@ -50,6 +50,7 @@ def execute(plan: Plan, site: Site) -> None:
             _do(step, plan, site)
     except BaseException:
         generations.give_up(plan.generation)
+        leftovers.sweep_uv(site.home)  # the disk may be full, and uv leaves what it was unpacking
         raise
     if plan.steps:
         with site.recorder.phase("sweep", "remove what is replaced"):
@@ -87,6 +88,11 @@ def _(_step: AddRuntime, work: Work) -> None:
 
 
 @perform.register
+def _(_step: LearnHashes, work: Work) -> None:
+    weights.learn(work.site.home, work.plan.model, work.site.http, work.site.console.say)
+
+
+@perform.register
 def _(_step: FetchWeights, work: Work) -> None:
     site, model = work.site, work.plan.model
     brought = weights.bring(
@@ -106,6 +112,7 @@ def _(_step: FetchWeights, work: Work) -> None:
 def _(step: Verify, work: Work) -> None:
     site, plan = work.site, work.plan
     verify(plan.generation, site.home, plan.model, site.recorder, work.task, step.depth)
+    work.task.say("wait for the disk")
     generations.finish(plan.generation)
 
 

@@ -23,6 +23,7 @@ from bootstrap import atomic, room, usage
 from bootstrap.errors import SetupError
 from bootstrap.recipe import Recipe
 from bootstrap.state import Home
+from mirrors.disk import sync_file_system
 from runtime import __version__
 
 RECORD = "generation.json"
@@ -169,6 +170,9 @@ def finish(generation: Generation) -> Generation:
     now = datetime.now(timezone.utc).isoformat(timespec="seconds")
     before = find(generation.path)
     if before is None:
+        # The record makes the environment count as whole, so it must not be on disk before the files are: after a
+        # power cut they might be there by their names, and empty. Nobody else has synced what the installers wrote.
+        sync_file_system(generation.path)
         size = room.length(generation.path)
         before = replace(generation, made=now, packages=generation.installed(), size=size)
     done = replace(before, verified=now)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -71,11 +72,9 @@ def prepare(request: Request, home: Home, console: Console, *, keep: bool = True
     http = http_settings(here.pip)
     chosen = Chooser(request, here, placed.home, http, console, recorder, keep, bundle).choose()
     if request.offline:
-        from bootstrap import offline
-
-        offline.require_model(placed.home, model, bundle.brings if bundle else frozenset())
+        _require_model_here(placed.home, model, bundle)
     recorder.facts.update(torch=chosen.torch.build.id, python=chosen.recipe.python.version)
-    warnings = (*chosen.warnings, *here.graphics.notes, *_not_carried_over(here))
+    warnings = (*chosen.warnings, *notes(here, chosen.warnings), *_not_carried_over(here))
     site = Site(placed.home, http, recorder, console, request.offline)
     wishes = Wishes(request.rebuild, request.verify)
     return Prepared(model, chosen, wishes, site, placed, warnings, bundle)
@@ -124,6 +123,24 @@ def as_document(prepared: Prepared) -> dict[str, Any]:
 def _amount(build: TorchBuild, model: ModelSpec) -> int:
     """Bytes of disk that an installation takes, roughly."""
     return build.index_bytes + build.torch_bytes + build.installed_bytes + model.weight_bytes
+
+
+def _require_model_here(home: Home, model: ModelSpec, bundle: Bundle | None) -> None:
+    from bootstrap import offline
+
+    if bundle is None:
+        offline.require_model(home, model)
+        return
+    from bootstrap.bundles import taking
+
+    offline.require_model(home, model, bundle.brings, taking.learnt(bundle, model))
+
+
+def notes(here: machine.Machine, warnings: Sequence[str]) -> list[str]:
+    """What is to be said of the GPUs, but for what a warning says of the same one: "NAME: REASON"."""
+    return [
+        note for note in here.graphics.notes if not any((note.partition(": ")[2] or note) in told for told in warnings)
+    ]
 
 
 def _not_carried_over(here: machine.Machine) -> list[str]:

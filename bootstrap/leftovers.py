@@ -22,6 +22,7 @@ import psutil
 from filelock import FileLock, Timeout
 
 from bootstrap import current, generations, room, usage
+from bootstrap.backends import uv_cache
 from bootstrap.backends.conda import build as conda
 from bootstrap.state import Home
 from mirrors.store import Store
@@ -72,6 +73,7 @@ def interrupted(home: Home) -> Iterator[Leftover]:
     yield from _environments(home)
     yield from _models(home)
     yield from _temporary(home)
+    yield from _of_uv(home)
 
 
 def sweep(home: Home) -> None:
@@ -88,6 +90,13 @@ def sweep(home: Home) -> None:
     conda.sweep(home)
 
 
+def sweep_uv(home: Home) -> None:
+    """Remove what uv was unpacking for an installation that failed. What cannot be removed is for the next sweep."""
+    with suppress(OSError):
+        for leftover in _of_uv(home):
+            discard(home, leftover)
+
+
 def discard(home: Home, leftover: Leftover) -> bool:
     """Remove something; False: it was left alone, as it is in use by now.
 
@@ -99,7 +108,7 @@ def discard(home: Home, leftover: Leftover) -> bool:
         return _last_used(leftover) <= leftover.used and store.remove(leftover.sha256)
     if store.root in leftover.path.parents:
         return store.discard(leftover.path)
-    if leftover.what == "temporary file":
+    if leftover.what == "temporary file" and not leftover.path.is_dir():
         leftover.path.unlink(missing_ok=True)
         return True
     if leftover.what == "replaced environment":
@@ -127,7 +136,13 @@ def _models(home: Home) -> Iterator[Leftover]:
 
 def _temporary(home: Home) -> Iterator[Leftover]:
     """What is written and renamed within moments: its process is gone, or it has been there for long."""
-    patterns = ((home.cache, "*.tmp"), (home.cache, ".choices.json.*"), (home.deployments, "*.tmp"))
+    patterns = (
+        (home.cache, "*.tmp"),
+        (home.cache, ".choices.json.*"),
+        (home.deployments, "*.tmp"),
+        (home.config, ".*.tmp"),
+        (home.config / "locks", ".*.tmp"),
+    )
     files = [path for directory, pattern in patterns for path in sorted(directory.glob(pattern))]
     for path in (*Store(home.store).debris(), *files):
         with suppress(FileNotFoundError):  # done meanwhile
@@ -135,6 +150,14 @@ def _temporary(home: Home) -> Iterator[Leftover]:
             if used < time.time() - RECENT or _is_orphan(path):
                 size = room.given_back(path) if path.is_dir() else path.lstat().st_blocks * 512
                 yield Leftover("temporary file", path, size, used)
+
+
+def _of_uv(home: Home) -> Iterator[Leftover]:
+    """What uv was unpacking into the cache that it has for us alone; no installation is under way, so none goes on."""
+    for path in sorted(uv_cache.ours(home).glob(".tmp*")):
+        with suppress(FileNotFoundError):
+            size = room.given_back(path) if path.is_dir() else path.lstat().st_blocks * 512
+            yield Leftover("temporary file", path, size, path.lstat().st_mtime)
 
 
 def _is_orphan(path: Path) -> bool:

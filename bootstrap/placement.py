@@ -148,7 +148,7 @@ def uv_cache(home: Home, mounted: Sequence[Mount] | None = None) -> Path | None:
         return None
     mounted = mounts.read() if mounted is None else mounted
     here, there = mounts.holding(usual, mounted), mounts.holding(home.environments, mounted)
-    return None if here == there else home.data / "uv-cache"
+    return None if here == there else uvs.ours(home)
 
 
 def _usual(home: Home, found: Sequence[Disk]) -> Disk | None:

@@ -51,6 +51,11 @@ class AddRuntime(Step):
 
 
 @dataclass(frozen=True)
+class LearnHashes(Step):
+    """The sha256 of model files that nobody published, from the hub that has them: before anything is built."""
+
+
+@dataclass(frozen=True)
 class FetchWeights(Step):
     """The model's files, into the store and from there into the model's directory."""
 
@@ -119,7 +124,7 @@ def make(
         recipe: what the environment is made from.
         supply: where its packages come from; may be None where the environment is there and is kept.
         wishes: what is done in any case.
-        first: what is done before anything else, if anything is.
+        first: what is done before anything else: taking in a bundle, which says what the model is made of.
     """
     generation = generations.of(home, recipe, anew=wishes.rebuild)
     steps: list[Step] = []
@@ -128,6 +133,11 @@ def make(
             raise SetupError("no source was chosen for the packages of a new environment")
         steps += [*supply.steps(generation), AddRuntime("runtime", "add the runtime", f"{generation.app}")]
     if not weights.present(home, model):
+        if not first and (unlearnt := weights.unlearnt(home, model)):
+            detail = (
+                f"{len(unlearnt)} of {len(model.files)} files, from the hub that publishes them; checked ever after"
+            )
+            steps.insert(0, LearnHashes("learn", f"learn what {model.id} is made of", detail))
         steps.append(_weights(home, model))
     steps = [*first, *steps] if steps else []
     changes = bool(steps)
@@ -142,7 +152,7 @@ def _verify(model: ModelSpec, wishes: Wishes, *, fetched: bool) -> Verify:
     """What was fetched a moment ago was read to its end then; else the weights are, unless that takes long."""
     depth = Depth(wishes.verify, wishes.verify or (not fetched and model.weight_bytes <= _QUICKLY_READ))
     read = " and ".join(["packages"] * depth.packages + ["weights"] * depth.weights)
-    detail = "files, imports, and a tiny generation in the environment"
+    detail = "files, imports, and a tiny generation (about 20 s the first time)"
     return Verify("checks", "verify", f"{detail}; {read} are read again" if read else detail, depth)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,8 +13,9 @@ from bootstrap.recipe import UV
 if TYPE_CHECKING:
     from bootstrap.bundles.manifest import Bundle
 
-
 DEFAULT_MODEL = "demo"
+
+_PYTHON = re.compile(r"[0-9]+\.[0-9]+(\.[0-9]+)?")
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,8 @@ class Request:
         Raises:
             UsageProblem: they do not.
         """
+        if self.python is not None and not _PYTHON.fullmatch(self.python):
+            raise UsageProblem(f"{self.python!r} is no version of Python", "name one such as 3.12")
         if self.backend == UV:
             if self.environment is not None or self.upgrade:
                 raise UsageProblem(

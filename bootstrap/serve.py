@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import requests
@@ -134,7 +135,8 @@ def _timing(phase: Status, offset: float) -> Timing:
 
 
 def _announce(deployment: Deployment, url: str, console: Console) -> None:
-    console.show(tables.deployment(deployment))
+    # the others were shown when they were made; `i2v-setup report` has all
+    console.show(tables.deployment(replace(deployment, sections=deployment.sections[-1:])))
     console.say(f"ready: {url} (Ctrl-C stops it)", "bold green")
 
 

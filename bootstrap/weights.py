@@ -9,7 +9,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from bootstrap import model_hashes, units
-from bootstrap.model_hashes import known
+from bootstrap.model_hashes import known, learn, unlearnt
 from bootstrap.recorder import Recorder
 from bootstrap.state import Home, writable
 from bootstrap.weight_fetch import Brought, Fetch
@@ -19,7 +19,7 @@ from mirrors.http import HttpSettings
 from mirrors.store import Store
 from runtime.models import INSTALLED, ModelFile, ModelSpec
 
-__all__ = ["Brought", "bring", "directory", "known", "missing", "present", "told"]
+__all__ = ["Brought", "bring", "directory", "known", "learn", "missing", "present", "told", "unlearnt"]
 
 
 def directory(home: Home, model: ModelSpec) -> Path:
@@ -50,11 +50,11 @@ def missing(home: Home, model: ModelSpec) -> tuple[ModelFile, ...]:
 
 def told(home: Home, model: ModelSpec) -> str:
     """What a person should know before a model is fetched: how much it is, its licence, and what is not known."""
-    found, unlearnt = known(home, model), model_hashes.unlearnt(home, model)
+    found, to_learn = known(home, model), unlearnt(home, model)
     size = f"{'' if found.exact else 'about '}{units.size(found.weight_bytes)}"
     parts = [f"{len(found.files)} files, {size}, every byte checked against its sha256"]
-    if unlearnt:
-        parts.append(f"{len(unlearnt)} sha256 to be learnt first from the hub that publishes them")
+    if to_learn:
+        parts.append(f"{len(to_learn)} sha256 to be learnt first from the hub that publishes them")
     parts.append(f"licence: {model.licence or 'not named by its publisher'}")
     if model.gated is not False:
         parts.append("needs an account that was let in" if model.gated else "may need an account (not known)")
@@ -107,10 +107,10 @@ def bring(
 def _learn(
     home: Home, model: ModelSpec, http: HttpSettings, say: Callable[[str], None], recorder: Recorder | None
 ) -> ModelSpec:
-    if not model_hashes.unlearnt(home, model):
+    if not unlearnt(home, model):
         return known(home, model)
     with recorder.phase("weights.learn", "learn the files' sha256") if recorder else nullcontext():
-        return model_hashes.learn(home, model, http, say)
+        return learn(home, model, http, say)
 
 
 def _drop_damaged(store: Store, model: ModelSpec) -> None:

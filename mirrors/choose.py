@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from mirrors.catalogue import Mirror
@@ -53,18 +53,22 @@ def choose(measurements: Sequence[Measurement], amount: int, dice: random.Random
     """
     good = sorted((found for found in measurements if found.verdict == "good"), key=lambda it: predicted(it, amount))
     if not good:
-        raise NoMirror(f"no mirror is usable: {_reasons(measurements) or 'there is no candidate'}", _HINT)
+        raise NoMirror(f"no mirror is usable: {_why(measurements) or 'there is no candidate'}", _HINT)
     best = _one_of_the_best(good, amount, dice)
     sources = (best, *(found for found in good if found is not best))
     missing = max(0, amount - sum(found.kept for found in measurements))
     return Choice(best.mirror, _reason(sources, amount), tuple(measurements), sources, together(sources, missing))
 
 
-def _reasons(measurements: Sequence[Measurement]) -> str:
-    """Why each one is out; what holds for several is said once."""
+def _why(measurements: Sequence[Measurement]) -> str:
+    return reasons((found.mirror.name, found.reason) for found in measurements)
+
+
+def reasons(told: Iterable[tuple[str, str]]) -> str:
+    """Why each one is out, from names and the rest of a sentence; what holds for several is said once."""
     names: dict[str, list[str]] = {}
-    for found in measurements:
-        names.setdefault(found.reason, []).append(found.mirror.name)
+    for name, reason in told:
+        names.setdefault(reason, []).append(name)
     return "; ".join(f"{_all(who)} {reason}" for reason, who in names.items())
 
 

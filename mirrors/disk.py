@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -41,5 +43,25 @@ def sync_directory(directory: Path) -> None:
     opened = os.open(directory, os.O_RDONLY)
     try:
         os.fsync(opened)
+    finally:
+        os.close(opened)
+
+
+def sync_file_system(path: Path) -> None:
+    """Wait until all that was written to the file system of an existing path would last over a power cut.
+
+    Where it can be had, this is Linux's `syncfs`, which leaves other disks alone: a slow stick, a server that is gone.
+
+    Raises:
+        OSError: the disk did not take it.
+    """
+    if sys.platform != "linux":
+        os.sync()
+        return
+    opened = os.open(path, os.O_RDONLY)
+    try:
+        if ctypes.CDLL(None, use_errno=True).syncfs(opened) != 0:
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number), str(path))
     finally:
         os.close(opened)

@@ -15,14 +15,8 @@ processor time, passing the bytes on 0.15 s). And through the gateway only that 
 from __future__ import annotations
 
 import re
-import socket
-import sys
-import threading
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterable
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
 from packaging.utils import canonicalize_name
@@ -30,13 +24,14 @@ from packaging.utils import canonicalize_name
 from mirrors import listing
 from mirrors.errors import WrongBytes
 from mirrors.fetch import Download, Downloads
+from mirrors.loopback_server import Handler, LoopbackServer
 from mirrors.resolve import Wheel
-from mirrors.urls import is_loopback
 
 _BLOCK = 1 << 18  # bytes that are passed on at once
 _PATIENCE = 5.0  # seconds between two signs of life to a client that waits for its headers
 _FAILED = HTTPStatus.FAILED_DEPENDENCY  # not 502: uv asks four times for that, although all mirrors were tried (6.6 s)
-_TEXT = "text/plain; charset=utf-8"
+_METADATA = "text/plain; charset=utf-8"
+_UNKNOWN = "not in the lock"
 
 
 class Gateway:
@@ -61,25 +56,22 @@ class Gateway:
         self.unfinished: set[str] = set()
         self._downloads = downloads
         self._server = _Server(self)
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
 
     def __enter__(self) -> Gateway:
-        self._thread.start()
+        self._server.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        self._server.stop()
 
     @property
     def index_url(self) -> str:
         """The simple index (PEP 503 and 691)."""
-        return f"{self._base}/simple/"
+        return f"{self._server.base}/simple/"
 
     def url(self, filename: str) -> str:
         """Where a wheel is."""
-        return f"{self._base}/files/{quote(filename)}"
+        return f"{self._server.base}/files/{quote(filename)}"
 
     def download(self, filename: str) -> Download:
         """The wheel's download, which begins now if it has not yet."""
@@ -98,81 +90,39 @@ class Gateway:
         wheels = [wheel for wheel in self.wheels.values() if wheel.project == canonicalize_name(project)]
         return listing.project(project, wheels, type_) if wheels else None
 
-    @property
-    def _base(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_port}"
 
-
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    request_queue_size = 128
-
+class _Server(LoopbackServer):
     def __init__(self, gateway: Gateway) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
+        super().__init__(_Handler)
         self.gateway = gateway
-        self._open: set[socket.socket] = set()
-        self._lock = threading.Lock()
-
-    def process_request_thread(self, request: Any, client_address: Any) -> None:
-        """As always, but known until its end, so that `server_close` lets go of idle connections too."""
-        with self._lock:
-            self._open.add(request)
-        try:
-            super().process_request_thread(request, client_address)
-        finally:
-            with self._lock:
-                self._open.discard(request)
-
-    def server_close(self) -> None:
-        """Listen no more, and end the connections that stand."""
-        super().server_close()
-        with self._lock:
-            for connection in self._open:
-                with suppress(OSError):
-                    connection.shutdown(socket.SHUT_RDWR)
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that hung up is nobody's fault."""
-        if not isinstance(sys.exc_info()[1], ConnectionError):
-            super().handle_error(request, client_address)
 
 
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    server_version, sys_version = "i2v-setup", ""
-    disable_nagle_algorithm = True  # or a body waits 40 ms for the client to acknowledge the headers
+class _Handler(Handler):
     server: _Server
 
-    def do_GET(self) -> None:
-        self._headers_sent = False
+    def answer(self) -> None:
         try:
-            path, addressed = unquote(urlsplit(self.path).path), is_loopback(f"//{self.headers.get('Host', '')}")
+            path = unquote(urlsplit(self.path).path)
         except ValueError:
-            self._send(HTTPStatus.BAD_REQUEST, b"no address\n")
+            self.send_text(HTTPStatus.BAD_REQUEST, "no address")
             return
         kind, _, name = path.removeprefix("/").partition("/")
-        # A page that is open in the user's browser could reach us under a name of its own (DNS rebinding).
-        if not addressed:
-            self._send(HTTPStatus.MISDIRECTED_REQUEST, b"ask for 127.0.0.1\n")
-        elif kind == "simple":
+        if kind == "simple":
             self._page(name.removesuffix("/"))
         elif kind == "files" and name in self.server.gateway.wheels:
             self._guarded(self._wheel, name)
         elif kind == "files" and name.removesuffix(".metadata") in self.server.gateway.wheels:
             self._guarded(self._metadata, name.removesuffix(".metadata"))
         else:
-            self._send(HTTPStatus.NOT_FOUND, b"not in the lock\n")
-
-    def do_HEAD(self) -> None:
-        self.do_GET()
+            self.send_text(HTTPStatus.NOT_FOUND, _UNKNOWN)
 
     def _page(self, project: str) -> None:
         type_ = listing.type_for(self.headers.get("Accept", ""))
         page = self.server.gateway.page(project, type_)
         if page is None:
-            self._send(HTTPStatus.NOT_FOUND, b"not in the lock\n")
+            self.send_text(HTTPStatus.NOT_FOUND, _UNKNOWN)
         else:
-            self._send(HTTPStatus.OK, page, type_)
+            self.send(HTTPStatus.OK, page, type_)
 
     def _guarded(self, answer: Callable[[str], None], filename: str) -> None:
         """Answer, and where that fails leave the reason with the gateway: the client only sees that it failed."""
@@ -185,26 +135,33 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True  # and it is asked for again
         except Exception as error:  # noqa: BLE001  # for whoever runs the client
             gateway.failures[filename] = error
-            if self._headers_sent:
+            if self.headers_sent:
                 self.close_connection = True
             else:
-                self._send(_FAILED, f"{error}\n".encode())
+                self.send_text(_FAILED, str(error))
 
     def _metadata(self, filename: str) -> None:
         """PEP 658: the wheel's METADATA, out of the verified file."""
         text = listing.metadata(self.server.gateway.download(filename).result().path)
-        self._send(HTTPStatus.OK, text) if text is not None else self._send(HTTPStatus.NOT_FOUND, b"it has none\n")
+        if text is None:
+            self.send_text(HTTPStatus.NOT_FOUND, "it has none")
+        else:
+            self.send(HTTPStatus.OK, text, _METADATA)
 
     def _wheel(self, filename: str) -> None:
         download = self.server.gateway.download(filename)
         size = download.size()
         start, end, status = _extent(self.headers.get("Range", ""), size)
-        headers = {"Content-Type": "application/octet-stream", "Accept-Ranges": "bytes"}
+        headers = {
+            "Content-Type": "application/octet-stream",
+            "Content-Length": str(end - start),
+            "Accept-Ranges": "bytes",
+        }
         if status is not HTTPStatus.OK:
             headers["Content-Range"] = f"bytes {start}-{end - 1}/{size}" if start < end else f"bytes */{size}"
         if start < end and self.command != "HEAD":
             self._wait(download, start)
-        self._send_headers(status, end - start, headers)
+        self.send_headers(status, headers)
         if self.command != "HEAD":
             self.server.gateway.unfinished.add(filename)
             self._copy(download, start, end, size)
@@ -237,21 +194,6 @@ class _Handler(BaseHTTPRequestHandler):
             block = download.read(start, min(start + _BLOCK, end), epoch)
             self.wfile.write(block)
             start += len(block)
-
-    def _send(self, status: HTTPStatus, body: bytes, type_: str = _TEXT) -> None:
-        self._send_headers(status, len(body), {"Content-Type": type_})
-        if self.command != "HEAD":
-            self.wfile.write(body)
-
-    def _send_headers(self, status: HTTPStatus, length: int, headers: Mapping[str, str]) -> None:
-        self.send_response(status)
-        for name, value in {**headers, "Content-Length": str(length)}.items():
-            self.send_header(name, value)
-        self._headers_sent = True
-        self.end_headers()
-
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  # the base class names it so
-        """Quietly: what matters is in `failures`."""
 
 
 def _extent(wanted: str, size: int) -> tuple[int, int, HTTPStatus]:

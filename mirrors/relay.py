@@ -7,17 +7,15 @@ kept or checked here, so this is for indexes, whose contents nobody trusts anywa
 from __future__ import annotations
 
 import secrets
-import sys
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from mirrors.errors import MirrorError, Unreachable
 from mirrors.http import HttpSettings, body
-from mirrors.urls import is_loopback, shown
+from mirrors.loopback_server import Handler, LoopbackServer
+from mirrors.urls import shown
 
 _ASKED = ("Range", "If-None-Match", "If-Modified-Since", "Accept")
 _ANSWERED = ("Content-Type", "Content-Length", "Content-Range", "ETag", "Last-Modified", "Cache-Control")
@@ -44,16 +42,13 @@ class Relay:
         self.failures: dict[str, str] = {}
         self._targets: dict[str, str] = {}
         self._server = _Server(self)
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
 
     def __enter__(self) -> Relay:
-        self._thread.start()
+        self._server.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        self._server.stop()
 
     def url(self, target: str) -> str:
         """The address on this machine below which `target` is; a directory of this machine needs none."""
@@ -65,7 +60,7 @@ class Relay:
         if path is None:
             path = f"{secrets.token_urlsafe(8)}/{name}"
             self._targets[path] = target
-        return f"http://127.0.0.1:{self._server.server_port}/{path}"
+        return f"{self._server.base}/{path}"
 
     def target(self, path: str) -> tuple[str, str] | None:
         """The mirror's address that a path of ours is below, and what follows it."""
@@ -75,45 +70,30 @@ class Relay:
         return (base, rest) if base is not None and ".." not in unquote(rest).split("/") else None
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    request_queue_size = 128
-
+class _Server(LoopbackServer):
     def __init__(self, relay: Relay) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
+        super().__init__(_Handler)
         self.relay = relay
 
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that hung up is nobody's fault."""
-        if not isinstance(sys.exc_info()[1], ConnectionError):
-            super().handle_error(request, client_address)
 
-
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    server_version, sys_version = "i2v-setup", ""
-    disable_nagle_algorithm = True
+class _Handler(Handler):
     server: _Server
 
-    def do_GET(self) -> None:
-        found = self.server.relay.target(self.path) if is_loopback(f"//{self.headers.get('Host', '')}") else None
+    def answer(self) -> None:
+        found = self.server.relay.target(self.path)
         if found is None:
-            self._refuse(404, "not here")
+            self.send_text(404, "not here")
             return
         base, rest = found
-        self._headers_sent = False
         try:
             self._pass_on(f"{base}/{rest}")
         except (Unreachable, MirrorError) as error:
             reason = error.reason if isinstance(error, Unreachable) else str(error)
             self.server.relay.failures[base] = reason
-            if self._headers_sent:
+            if self.headers_sent:
                 self.close_connection = True
             else:
-                self._refuse(502, reason)
-
-    def do_HEAD(self) -> None:
-        self.do_GET()
+                self.send_text(502, reason)
 
     def _pass_on(self, url: str) -> None:
         asked = {name: value for name in _ASKED if (value := self.headers.get(name)) is not None}
@@ -128,11 +108,7 @@ class _Handler(BaseHTTPRequestHandler):
             if "Content-Length" not in told:
                 self.close_connection = True
                 told["Connection"] = "close"
-            self.send_response(status)
-            for name, value in told.items():
-                self.send_header(name, value)
-            self.end_headers()
-            self._headers_sent = True
+            self.send_headers(status, told)
             if self.command == "HEAD" or status in (204, 304):
                 return
             for block in self._whole(url, asked, answer):
@@ -160,15 +136,3 @@ class _Handler(BaseHTTPRequestHandler):
             if answer.status_code != 206 or answer.headers.get("ETag") != tag:
                 answer.close()
                 raise Unreachable(shown(url), "changed its index while it was read")
-
-    def _refuse(self, status: int, reason: str) -> None:
-        text = f"{reason}\n".encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "text/plain; charset=utf-8")
-        self.send_header("Content-Length", str(len(text)))
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(text)
-
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  # the base class names it so
-        """Quietly: what matters is in `failures`."""

@@ -89,6 +89,8 @@ class Store:
         ):
             taken = Path(directory) / "file"
             try:
+                if path.stat().st_uid != os.geteuid():
+                    raise PermissionError  # its owner could rewrite the link's bytes after they were checked
                 os.link(path.resolve(), taken)
             except OSError:
                 shutil.copyfile(path, taken)

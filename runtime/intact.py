@@ -1,25 +1,30 @@
 """Whether the files of this environment and of a model are still those that were installed.
 
-What packages brought is told by their own records (RECORD), what a model consists of by its manifest. Standard library
-only, so that it runs where a package is broken. Knows nothing of why a file is not what it was.
+What packages brought is told by their own records (RECORD, conda-meta), what a model consists of by its manifest.
+Standard library only, so that it runs where a package is broken. Knows nothing of why a file is not what it was.
 """
 
 import base64
 import csv
 import hashlib
+import json
 import os
+import sys
 import sysconfig
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from runtime.models import ModelSpec
 
 _BLOCK = 1 << 22
 _THREADS = 4  # sha256 runs at 1.4 GB/s on one core
 _TELL = 0.5  # seconds
+_MANGLED = "is not as it was written"
 
 #: Told now and then: the file that is read, bytes so far, bytes in all.
 OnRead = Callable[[str, int, int], None]
@@ -48,9 +53,9 @@ class Damage:
     reason: str
 
 
-def package_files(site: Path | None = None) -> list[Installed]:
-    """The files of all packages that uv installed. Others change files afterwards without saying so."""
-    found: list[Installed] = []
+def package_files(site: Path | None = None, prefix: Path | None = None) -> list[Installed]:
+    """The files of all packages that uv or conda installed. Others change files afterwards without saying so."""
+    found = _of_conda(prefix or Path(sys.prefix))
     place = site or Path(sysconfig.get_path("purelib"))
     for records in sorted(place.glob("*.dist-info")):
         if _text(records / "INSTALLER").strip() == "uv":
@@ -124,7 +129,41 @@ def _recorded(site: Path, owner: str, record: str) -> Iterator[Installed]:
         for name, digest, size in filter(None, csv.reader(text.splitlines(), strict=True)):
             yield Installed(site / name, owner, name, int(size) if size else None, _sha256(digest))
     except (csv.Error, ValueError):
-        yield Installed(site / record, owner, record, None, None, "is not as it was written")
+        yield Installed(site / record, owner, record, None, None, _MANGLED)
+
+
+def _of_conda(prefix: Path) -> list[Installed]:
+    """What conda's records list; mamba and rattler write the same ones.
+
+    Of a path that two packages have, the one that came last wins, and no record tells which that was.
+    """
+    found: list[Installed] = []
+    for path in sorted((prefix / "conda-meta").glob("*.json")):
+        record, owner = f"{path.parent.name}/{path.name}", path.stem.rsplit("-", 2)[0]
+        try:
+            rows = json.loads(_text(path))["paths_data"]["paths"]
+            found += [_conda_file(prefix, owner, row) for row in rows if _is_kept(row)]
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+            found.append(Installed(path, owner, record, None, None, _MANGLED))
+    listed = Counter(file.path for file in found)
+    return [file if listed[file.path] == 1 else replace(file, size=None, sha256=None) for file in found]
+
+
+def _is_kept(row: dict[str, Any]) -> bool:
+    """Whether a file stays as it was installed: links may lead nowhere, and Python writes bytecode anew."""
+    return row.get("path_type") == "hardlink" and not row["_path"].endswith(".pyc")
+
+
+def _conda_file(prefix: Path, owner: str, row: dict[str, Any]) -> Installed:
+    """A row of a record. Where the prefix was written into the file, only `sha256_in_prefix` still holds."""
+    name, published, here = row["_path"], row.get("sha256"), row.get("sha256_in_prefix")
+    rewritten = row.get("prefix_placeholder") is not None or here not in (None, published)
+    size = None if rewritten else row.get("size_in_bytes")
+    sha256 = here if rewritten else published
+    os.fsencode(name)  # raises ValueError for what no path can be
+    if "\0" in name or not isinstance(size, int | None) or not isinstance(sha256, str | None):
+        raise ValueError(name)
+    return Installed(prefix / name, owner, name, size, sha256)
 
 
 def _sha256(digest: str) -> str | None:

@@ -29,7 +29,8 @@ def test_an_installation_is_current_complete_and_configured(installed: Path, too
     assert (current / "generation.json").is_file()
     told = json.loads(tool("report", "--json").stdout)
     phases = [timing["phase"] for timing in told["sections"][0]["timings"]]
-    assert phases[:2] == ["detect", "choose"]
+    assert phases[:2] == ["start", "detect"]
+    assert phases.index("choose") < phases.index("packages") < phases.index("current")
     assert {"packages", "weights", "checks", "checks.generation", "current"} <= set(phases)
     environment = {**os.environ, "PIP_CONFIG_FILE": str(current / "pip.conf")}
     listing = subprocess.run(

@@ -30,6 +30,7 @@ _DURATION = re.compile(r"([\d.]+)\s*(ms|s|m)(?![a-z])")
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0}
 _DECORATION = " \u00d7\u251c\u2570\u2500\u25b6\u2502"  # the lines and arrows that uv draws around its errors
 _REASON_LINES = 7
+_FULL = "No space left"
 # The user's other variables for uv could turn it to another index, or switch a verification off.
 _INHERITED = (
     "UV_CACHE_DIR",
@@ -48,7 +49,7 @@ _CONCURRENT = 50  # what uv downloads at once by itself; files that are not aske
 _HINTS = (
     ("hash mismatch", "a wheel in a local directory was changed while it was installed; run again"),
     (
-        "No space left",
+        _FULL,
         "free some space, or set I2V_SETUP_HOME or UV_CACHE_DIR, whichever is full, to a larger disk",
     ),
     ("for the current platform", "the lock has no build for this machine; try --torch cpu"),
@@ -162,6 +163,8 @@ def reason(output: str) -> str:
     lines = [line.strip(_DECORATION) for line in output.splitlines() if line.strip(_DECORATION)]
     begin = next((number for number, line in enumerate(lines) if line.startswith("error:")), 0)
     told = [line.removeprefix("error: ") for line in lines[begin:] if not line.startswith("hint:")]
+    if any(_FULL in line for line in told):  # then nothing matters but which file there was no room for
+        return redact(re.split(r"(?:caused by|cause): ", " ".join(told), flags=re.IGNORECASE)[-1])
     return redact(" ".join(told[:_REASON_LINES])) or "it gave no reason"
 
 

@@ -13,6 +13,8 @@ from pathlib import Path
 
 from packaging.utils import canonicalize_name
 
+from bootstrap.state import Home
+
 _RECORDS = ".dist-info"
 
 
@@ -23,6 +25,11 @@ def directory(env: Mapping[str, str]) -> Path:
         return Path(named).absolute()
     usual = os.environ.get("XDG_CACHE_HOME")
     return (Path(usual) if usual else Path.home() / ".cache") / "uv"
+
+
+def ours(home: Home) -> Path:
+    """Where uv's cache is put for this tool alone, if the usual one is not on the file system of the environments."""
+    return home.data / "uv-cache"
 
 
 def unpacked(cache: Path) -> dict[tuple[str, str], Path]:

@@ -95,7 +95,7 @@ def _(step: InstallPackages, work: Work) -> None:
         phases = _install(found, step, work)
     wheels.learn(site.home, found_tags, found)
     for phase in phases:
-        title = f"{phase.name} {phase.packages} packages"
+        title = f"{phase.name} {phase.packages} package{'s' * (phase.packages != 1)}"
         started = site.recorder.at(phase.ended) - phase.seconds
         site.recorder.add(Timing(f"packages.{phase.name}", title, started, phase.seconds))
 
@@ -113,7 +113,8 @@ def _install(found: Sequence[Wheel], step: InstallPackages, work: Work) -> tuple
 
 def _tell_of(downloads: Downloads, work: Work) -> None:
     """How many bytes came from whom, and who gave wrong ones."""
-    work.measured.bytes, work.measured.source = wheels.received([downloads.received])
+    received, work.measured.source = wheels.received([downloads.received])
+    work.measured.bytes = received or None  # uv linked all of them from its cache
     work.measured.sources = dict(downloads.received)
     work.site.recorder.fetched("packages", downloads)
     if downloads.dropped:

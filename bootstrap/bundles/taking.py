@@ -66,7 +66,7 @@ def _(step: TakeBundle, work: Work) -> None:
 
 
 def learnt(bundle: Bundle, model: ModelSpec) -> Mapping[Origin, Learnt | None]:
-    """What a bundle says of the files of its model whose sha256 we do not bring ourselves.
+    """What a bundle says of those files of a model whose sha256 does not come with us.
 
     Raises:
         SetupError: its lock is not what was written, or is no lock.
@@ -75,12 +75,17 @@ def learnt(bundle: Bundle, model: ModelSpec) -> Mapping[Origin, Learnt | None]:
     if entry is None:
         return {}
     manifest.require_bytes(bundle, entry)
-    told, open_ = learnt_weights.read(bundle.path(entry)), {file.origin for file in model.files if file.sha256 is None}
-    source = f"the bundle {manifest.digest(bundle)[:12]} in {bundle.directory}"
-    today = datetime.now(timezone.utc).date().isoformat()
-    return {
-        origin: row and Learnt(row.size, row.sha256, source, today) for origin, row in told.items() if origin in open_
-    }
+    told, source = learnt_weights.read(bundle.path(entry)), f"the bundle {manifest.digest(bundle)[:12]}"
+    today, found = datetime.now(timezone.utc).date().isoformat(), dict[Origin, Learnt | None]()
+    for file in model.files:
+        if file.origin is None or file.sha256 is not None or file.origin not in told:
+            continue
+        row = told[file.origin]
+        if row is not None and row.sha256 in bundle.brings:
+            found[file.origin] = Learnt(row.size, row.sha256, source, today)
+        elif row is None and file.optional:
+            found[file.origin] = None
+    return found
 
 
 def _learn(bundle: Bundle, work: Work) -> None:
@@ -90,8 +95,8 @@ def _learn(bundle: Bundle, work: Work) -> None:
     learnt_weights.add(home.weights_lock, found)
     if new := [origin for origin in found if origin not in known]:
         work.site.console.say(
-            f"the sha256 of {len(new)} files of {model.id} are the bundle's word, written to {home.weights_lock}: "
-            "they are checked from now on"
+            f"of {len(new)} of the {len(model.files)} files of {model.id} the sha256 is the bundle's word, written to "
+            f"{home.weights_lock}: they are checked against it from now on"
         )
 
 

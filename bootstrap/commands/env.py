@@ -43,7 +43,7 @@ def list_(ctx: click.Context, as_json: bool) -> None:
 @json_option
 @click.pass_context
 def rollback(ctx: click.Context, name: str | None, as_json: bool) -> None:
-    """Make current what was it before, or the environment of that NAME.
+    """Make current what was current before, or the environment of that NAME.
 
     Called again, it goes one further back. What runs goes on in its environment until it is started again.
     """
@@ -89,7 +89,7 @@ def remove(ctx: click.Context, names: tuple[str, ...], yes: bool, as_json: bool)
     from bootstrap.errors import UsageProblem
 
     console, place = console_of(ctx), home()
-    found = ", ".join(environments.named(place, name).name for name in names)
+    found = ", ".join(one.name for one in environments.removable(place, names))
     if not yes:
         if not sys.stdin.isatty():
             raise UsageProblem(f"to remove {found} needs a yes, and this is no terminal", "add --yes")

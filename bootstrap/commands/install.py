@@ -59,7 +59,6 @@ def install(ctx: click.Context, /, dry_run: bool, yes: bool, as_json: bool, no_h
     """Write configs, build the environment, fetch and verify the weights, make it current."""
     from bootstrap import install as command
     from bootstrap import present
-    from bootstrap.reporting import tables
     from bootstrap.request import Request
 
     console = console_of(ctx)
@@ -88,3 +87,4 @@ def install(ctx: click.Context, /, dry_run: bool, yes: bool, as_json: bool, no_h
 
         console.show(tables.deployment(deployment))
         console.say(f"installed: {plan.generation.path}", "bold green")
+        console.say("now: i2v-setup generate photo.jpg -o video.mp4, or i2v-setup run")

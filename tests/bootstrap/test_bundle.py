@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
 import os
 import platform
@@ -11,6 +13,8 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
 from importlib.metadata import distribution
 from pathlib import Path
 from zipfile import ZipFile
@@ -18,10 +22,19 @@ from zipfile import ZipFile
 import pytest
 import uv
 
-from bootstrap import recipe, torch_builds
-from bootstrap.bundles import manifest, tool
+from bootstrap import generations, learnt_weights, offline, recipe, state, torch_builds
+from bootstrap.bundles import manifest, taking, tool
 from bootstrap.bundles.manifest import Bundle, Entry
+from bootstrap.console import Console
 from bootstrap.errors import SetupError, UsageProblem
+from bootstrap.execute import Site, Work, perform
+from bootstrap.learnt_weights import Changed, Learnt
+from bootstrap.plan import Plan
+from bootstrap.recorder import Measured, Recorder
+from bootstrap.report import LOCAL
+from mirrors.http import HttpSettings
+from runtime.models import ModelSpec, Origin
+from tests.bootstrap import hubs
 from tests.conftest import Invoke, tool_in
 
 
@@ -142,12 +155,14 @@ def test_what_is_in_a_directory_already_is_not_touched(home: Path, tmp_path: Pat
     assert "is not empty" in done.output
 
 
-def test_offline_names_every_package_that_is_missing(home: Path, nobody: Nobody, invoke: Invoke) -> None:
+def test_offline_says_how_many_packages_are_missing_and_names_some(home: Path, nobody: Nobody, invoke: Invoke) -> None:
     done = invoke("install", "--torch", "cpu", "--offline", "--yes")
     assert done.exit_code == 1
-    assert "packages are not on this machine: " in done.output
-    for project in ("torch 2.", "transformers ", "diffusers "):
-        assert project in done.output
+    pins = recipe.shipped_lock(torch_builds.find("cpu")).pins(f"{sys.version_info[0]}.{sys.version_info[1]}")
+    first = ", ".join(f"{pin.name} {pin.version}" for pin in pins[:3])
+    said = " ".join(done.output.split())
+    assert f"{len(pins)} of {len(pins)} packages are not in {home / 'cache' / 'store'}: " in said
+    assert f"{first} and {len(pins) - 3} more" in said
     assert "bundle" in done.output
     assert nobody.asked == 0
     assert not (home / "envs").exists()
@@ -162,7 +177,11 @@ def test_offline_names_every_package_that_is_missing(home: Path, nobody: Nobody,
         ({"files": [{"path": "/etc/passwd", "size": 1, "sha256": "0" * 64}]}, "/etc/passwd"),
         ({"files": [{"path": "a", "size": -1, "sha256": "0" * 64}]}, "no size"),
         ({"files": [{"path": "a", "size": 1, "sha256": "zz"}]}, "no sha256"),
+        ({"files": [{"path": "wheels/x.txt", "size": 1, "sha256": "0" * 64}]}, "no name that a wheel has"),
+        ({"files": [{"path": "wheels/a/b-1-py3-none-any.whl", "size": 1, "sha256": "0" * 64}]}, "no name that a wheel"),
+        ({"files": [{"path": "a\x1b[2J", "size": 1, "sha256": "0" * 64}]}, "no name of a file"),
         ({"files": []}, "lock"),
+        ({"python": "3.11/../../bin/evil"}, "no version of Python"),
         ({"build": None}, "no text"),
     ],
 )
@@ -176,6 +195,90 @@ def test_a_manifest_that_no_bundle_has_is_refused(change: dict[str, object], say
     (tmp_path / manifest.NAME).write_text(json.dumps({**json.loads(good.text()), **change}))
     with pytest.raises((SetupError, UsageProblem), match=says):
         manifest.read(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"format": ' * 100_000, "7", "\x00"])
+def test_a_manifest_that_is_none_at_all_is_refused(text: str, tmp_path: Path) -> None:
+    (tmp_path / manifest.NAME).write_text(text)
+    with pytest.raises(SetupError, match="damaged"):
+        manifest.read(tmp_path)
+
+
+def of_files(directory: Path, files: dict[str, bytes]) -> Bundle:
+    """A bundle of these files."""
+    for name, data in files.items():
+        (directory / name).parent.mkdir(parents=True, exist_ok=True)
+        (directory / name).write_bytes(data)
+    entries = tuple(Entry(name, len(data), hashlib.sha256(data).hexdigest()) for name, data in files.items())
+    here = (platform.system(), platform.machine(), "cpu", "3.11")
+    return Bundle(directory, "0.1.0", "2026-01-02T03:04:05+00:00", *here, "lock", "lock", "demo", entries)
+
+
+def learnt_lock(directory: Path, rows: dict[Origin, Learnt | None]) -> bytes:
+    """A lock of model files that says this."""
+    learnt_weights.add(directory / "lock.json", rows)
+    return (directory / "lock.json").read_bytes()
+
+
+def test_a_bundle_teaches_the_files_of_its_own_model_alone_and_as_its_own_word(home: Path, tmp_path: Path) -> None:
+    weights_file, evil = hubs.FILES[hubs.WEIGHTS], Origin("org/other", "r9", "model.safetensors")
+    mine, index = (Origin(hubs.REPO, hubs.REVISION, path) for path in (hubs.WEIGHTS, "model_index.json"))
+    told = Learnt(len(weights_file), hubs.sha256(weights_file), "https://the-hub.example", "2026-01-02")
+    rows = {mine: told, evil: replace(told, sha256="e" * 64), index: None}
+    carried = tmp_path / "carried"
+    files = {f"models/m/{hubs.WEIGHTS}": weights_file, taking.LEARNT: learnt_lock(tmp_path, rows), "lock": b""}
+    bundle, spec = of_files(carried, files), hubs.spec(tmp_path, open_=hubs.FILES)
+    with pytest.raises(SetupError, match=r"2 of the 2 files of .* are not in"):
+        offline.require_model(state.home(), spec, bundle.brings)
+    with pytest.raises(SetupError, match=rf"1 of the 2 files of .*: {index.path}"):  # the model does not do without it
+        offline.require_model(state.home(), spec, bundle.brings, taking.learnt(bundle, spec))
+    said = take(bundle, spec)
+    kept = learnt_weights.read(state.home().weights_lock)
+    assert set(kept) == {mine}
+    assert kept[mine] == replace(told, source=f"the bundle {manifest.digest(bundle)[:12]}", day=said.day)
+    assert "of 1 of the 2 files of " in said.text
+    assert "the bundle's word" in said.text
+    assert take(bundle, spec).text == ""
+
+
+def test_what_was_learnt_before_from_the_publisher_stays_the_publishers_word(home: Path, tmp_path: Path) -> None:
+    data, origin = hubs.FILES[hubs.WEIGHTS], Origin(hubs.REPO, hubs.REVISION, hubs.WEIGHTS)
+    first = Learnt(len(data), hubs.sha256(data), "https://the-hub.example", "2026-01-02")
+    learnt_weights.add(state.home().weights_lock, {origin: first})
+    spec = hubs.spec(tmp_path, open_=hubs.FILES)
+    files = {f"models/m/{hubs.WEIGHTS}": data, taking.LEARNT: learnt_lock(tmp_path, {origin: first})}
+    take(of_files(tmp_path / "same", files), spec)
+    assert learnt_weights.read(state.home().weights_lock) == {origin: first}
+    files = {"models/m/evil": b"evil", taking.LEARNT: learnt_lock(tmp_path / "b", {origin: of_evil(first)})}
+    with pytest.raises(Changed):
+        take(of_files(tmp_path / "other", files), spec)
+    assert learnt_weights.read(state.home().weights_lock) == {origin: first}
+
+
+def of_evil(row: Learnt) -> Learnt:
+    return replace(row, size=4, sha256=hubs.sha256(b"evil"))
+
+
+@dataclass
+class Said:
+    """What a step told people, and on which day."""
+
+    text: str
+    day: str
+
+
+def take(bundle: Bundle, spec: ModelSpec) -> Said:
+    """Take a bundle in, as an installation of that model does."""
+    home, build = state.home(), torch_builds.find("cpu")
+    made_from = recipe.Recipe(build, recipe.Python("3.11", "3.11"), recipe.shipped_lock(build))
+    plan = Plan(generations.of(home, made_from), made_from, spec, ())
+    console, recorder, measured = Console(), Recorder("install"), Measured()
+    console.err.file = io.StringIO()
+    site = Site(home, HttpSettings(), recorder, console, offline=True)
+    with Console(quiet=True).working("take") as task:
+        perform(taking.step(home, bundle), Work(plan, site, task, measured))
+    assert set(measured.sources) == {LOCAL}
+    return Said(console.err.file.getvalue(), datetime.now(timezone.utc).date().isoformat())
 
 
 def test_a_dry_run_with_a_lock_of_ones_own_changes_nothing(home: Path, tmp_path: Path, invoke: Invoke) -> None:
@@ -196,6 +299,7 @@ def test_a_dry_run_with_a_lock_of_ones_own_changes_nothing(home: Path, tmp_path:
         ("--backend", "mamba", "--python", "3.12"),
         ("--backend", "nonesuch"),
         ("--python", "2.7"),
+        ("--python", "abc"),
     ],
 )
 def test_options_of_install_that_do_not_go_together(arguments: tuple[str, ...], invoke: Invoke) -> None:

@@ -21,6 +21,7 @@ from bootstrap.state import Home
 from mirrors.errors import FetchFailed, NoMirror
 from mirrors.fetch import Downloads
 from mirrors.store import Store
+from runtime import intact
 from tests.bootstrap.conda_world import CPU, HTTP, environment, home_in, know, locked
 from tests.conda_channel import PYTHON, SUBDIR, Package, distribution_package, package, publish, python_package
 from tests.conda_programs import conda_from_index, installed
@@ -126,6 +127,11 @@ def test_an_environment_is_what_the_channel_has_and_the_users_own_settings_are_l
     for record in records:
         assert record["url"] == f"https://conda.anaconda.org/conda-forge/{record['subdir']}/{record['fn']}"
     assert "127.0.0.1" not in "".join(map(str, records))
+    site = prefix / "lib" / f"python{PYTHON}" / "site-packages"
+    files = intact.package_files(site, prefix)
+    assert intact.damaged(files) == intact.changed(files, lambda *_: None) == []
+    (site / "tool.py").write_bytes(b"damaged\n")
+    assert [(it.file.owner, it.file.path) for it in intact.damaged(files)] == [("tool", site / "tool.py")]
 
 
 def test_packages_come_from_all_mirrors_and_what_is_here_is_asked_of_nobody(
@@ -245,8 +251,9 @@ def test_a_program_that_is_missing_or_unknown_is_said(
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     wanted = environment(tmp_path, "python")
-    with pytest.raises(SetupError, match="mamba is not on this machine"):
+    with pytest.raises(SetupError, match="mamba is not on this machine") as missing:
         locked(home, conda.Wanted(wanted, CPU, "mamba"))
+    assert missing.value.hint == "install mamba, or take --backend rattler, which is built in"
     with pytest.raises(SetupError, match="there is no back end 'pip'"):
         locked(home, conda.Wanted(wanted, CPU, "pip"))
 

@@ -100,3 +100,9 @@ def test_who_cannot_be_asked_is_said_and_a_claim_without_a_hash_is_none() -> Non
     with pytest.raises(SetupError, match="no index has a sha256"):
         trust.take_on_faith(verdict)
     assert trust.take_on_faith(judged(BASE, {BASE.id: claim()}, []))[0].sha256 == GOOD
+
+
+@pytest.mark.parametrize("sha256", ["", "a" * 63, "A" * 64, GOOD + "\n", f"{GOOD}\nhttps://evil.example/x#{GOOD}"])
+def test_what_is_no_sha256_is_no_claim(sha256: str) -> None:
+    with pytest.raises(SetupError, match="has no sha256 for x-1-0"):
+        claim(sha256)

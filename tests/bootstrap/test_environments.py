@@ -119,6 +119,7 @@ def test_the_current_environment_is_not_removed_and_then_no_other_is(three: Path
     assert done.exit_code == 2
     assert "is the current environment" in done.output
     assert all((three / "envs" / name).exists() for name in (A, C))
+    assert "is the current environment" in invoke("env", "remove", C).output  # before a yes is asked for
 
 
 def test_an_environment_in_which_something_runs_is_not_removed(three: Path, invoke: Invoke) -> None:
@@ -196,14 +197,19 @@ def test_what_killed_processes_left_is_swept_but_not_what_is_in_use(three: Path)
     dead.wait()
     orphans = [three / "cache" / f"wheels.{dead.pid}.tmp", three / "cache" / f".choices.json.x.{dead.pid}.tmp"]
     alive = three / "cache" / f"wheels.{os.getpid()}.tmp"
-    for path in (*orphans, alive):
+    killed = three / "config" / "locks" / ".cpu.txt.tmp"
+    unpacking = three / "uv-cache" / ".tmpAbC123"
+    for directory in (killed.parent, unpacking):
+        directory.mkdir(parents=True)
+    for path in (*orphans, alive, killed, unpacking / "torch"):
         path.touch()
+    os.utime(killed, (0, 0))
     with subprocess.Popen([busy / "bin" / "python", "-c", "input()"], stdin=subprocess.PIPE) as process:
         until(lambda: bool(usage.processes(busy)))
         leftovers.sweep(state.home())
         assert busy.exists()
         process.communicate(b"\n")
-    assert not any(path.exists() for path in (half, staging, *orphans))
+    assert not any(path.exists() for path in (half, staging, killed, unpacking, *orphans))
     assert not link.is_symlink()
     assert alive.exists()
     assert all((three / "envs" / name).exists() for name in (A, B, C))

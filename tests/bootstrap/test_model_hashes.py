@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from bootstrap import learnt_weights, model_hashes, state, weights
+from bootstrap import learnt_weights, model_hashes, plan, recipe, state, torch_builds, weights
 from bootstrap.errors import SetupError
 from bootstrap.learnt_weights import Changed
 from bootstrap.weights import Brought
@@ -374,3 +374,19 @@ def test_every_shipped_model_can_be_looked_at_without_a_network(home: Path) -> N
         assert not weights.present(state.home(), model(name))
     for name in ("svd-xt", "wan2.2-ti2v-5b"):
         assert weights.known(state.home(), model(name)).complete
+
+
+def test_an_installation_learns_what_a_model_is_made_of_before_it_builds_anything(
+    hub: LoopbackMirror, unknown: ModelSpec
+) -> None:
+    build = torch_builds.find("cpu")
+    made_from = recipe.Recipe(build, recipe.Python("3.11", "3.11"), recipe.shipped_lock(build))
+    built = plan.Step("environment", "create environment", "")
+
+    def steps() -> list[plan.Step]:
+        supply = plan.Supply("nobody", lambda _: [built])
+        return list(plan.make(state.home(), unknown, made_from, supply, plan.Wishes()).steps)
+
+    assert isinstance(steps()[0], plan.LearnHashes)
+    model_hashes.learn(state.home(), unknown, HTTP, lambda _: None)
+    assert steps()[0] is built

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from bootstrap import machine_tables, torch_builds
+from bootstrap import install, machine_tables, torch_builds
 from bootstrap.gpus import Gpu
 from bootstrap.machine import Machine
 from tests.bootstrap.machines import HERE, NAMES, recorded, told
@@ -72,6 +72,14 @@ def test_a_recorded_machine_gets_the_right_torch_build(detected: tuple[str, Mach
     name, here = detected
     pick = torch_builds.pick(here)
     assert {"build": pick.build.id, "loud": pick.loud} == told(name)["torch"], pick.reason
+
+
+def test_what_a_warning_says_of_a_gpu_is_not_said_again_as_a_note(detected: tuple[str, Machine]) -> None:
+    _, here = detected
+    warnings = torch_builds.pick(here).warnings
+    told = [*warnings, *install.notes(here, warnings)]
+    for note in here.graphics.notes:
+        assert sum((note.partition(": ")[2] or note) in line for line in told) == 1
 
 
 def test_a_recorded_machine_reads_well_on_a_narrow_terminal(detected: tuple[str, Machine]) -> None:

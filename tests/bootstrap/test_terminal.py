@@ -8,6 +8,7 @@ from bootstrap import cli
 from bootstrap.commands.report import report
 from bootstrap.console import Console
 from bootstrap.errors import SetupError
+from tests.mirrors.loopback import until
 
 TITLE = "\x1b]0;not your title\x07"
 RED = "\x1b[31m"
@@ -39,3 +40,9 @@ def test_errors_are_harmless_too(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "mirror.example said" in done.stderr
     assert "\x1b]" not in done.stderr
     assert RED + "another" not in done.stderr
+
+
+def test_work_that_goes_on_is_named_before_it_ends_where_nobody_draws_it(capsys: pytest.CaptureFixture[str]) -> None:
+    with Console().working("solve"):
+        until(lambda: "solve: under way" in capsys.readouterr().err)
+    assert "under way" not in capsys.readouterr().err

@@ -182,6 +182,15 @@ def test_a_wheel_for_another_machine_is_one_clear_error(environment: Path, mirro
     assert "--torch cpu" in caught.value.hint
 
 
+def test_of_a_disk_that_is_full_only_the_last_cause_is_told() -> None:
+    chain = "error: Failed to prepare\n  Caused by: Failed to extract\n  Caused by: /x/torch: No space left on device"
+    assert uv.reason(chain) == "/x/torch: No space left on device"
+    assert uv.reason("error: Failed\n  cause: other\n  cause: /x: No space left on device") == (
+        "/x: No space left on device"
+    )
+    assert "Failed to prepare" in uv.reason(chain.replace("No space left", "Too many links"))
+
+
 def test_a_python_that_is_not_there_is_one_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("UV_PYTHON_DOWNLOADS", "never")
     with pytest.raises(SetupError, match=r"Python 3\.99") as caught:

@@ -109,7 +109,7 @@ def test_several_hubs_give_parts_of_a_model(tmp_path: Path, hub: LoopbackMirror,
     spec = hubs.spec(tmp_path, files)
     for server in (hub, mirror):
         hubs.serve(server, files)
-        server.misbehave("*", Fault(rate=8e6))
+        server.misbehave("*", Fault(rate=1e6))
     hubs.use(state.home(), hub, mirror)
     assert len(bring(spec).per_source) == 2
 

@@ -47,7 +47,8 @@ def test_only_what_it_was_told_of_is_passed_on(published: str, http: HttpSetting
         assert status(netloc, f"{path}/%2e%2e/secret") == 404
         assert status(netloc, "/some/secret") == 404
         assert status(netloc, f"{path}/noarch/repodata.json") == 200
-        assert status(netloc, f"{path}/noarch/repodata.json", host="rebound.example") == 404
+        assert status(netloc, f"{path}/noarch/repodata.json", host="rebound.example") == 421
+        assert status(netloc, f"{path}/noarch/repodata.json", host="[::1") == 400
     assert mirror.requested("*secret*") == []
 
 

@@ -79,6 +79,16 @@ def test_add_takes_a_file_in_and_leaves_it_as_it_is(store: Store, tmp_path: Path
         store.add(tmp_path / "none")
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to somebody else")
+def test_add_copies_a_file_of_another_user_who_could_rewrite_it_later(store: Store, tmp_path: Path) -> None:
+    file = tmp_path / "a.whl"
+    file.write_bytes(DATA)
+    os.chown(file, 65534, 65534)
+    assert store.add(file, SHA256) == SHA256
+    file.write_bytes(b"evil")
+    assert store.path(SHA256).read_bytes() == DATA
+
+
 @pytest.mark.parametrize("sha256", ["", "abc", "../" * 22, "A" * 64, "a" * 63 + "/", "a" * 64 + "\n"])
 def test_only_a_sha256_names_a_file(store: Store, sha256: str) -> None:
     with pytest.raises(MirrorError, match="is no sha256"):

@@ -146,7 +146,9 @@ def _program(backend: str) -> Program | None:
             return Program(name, path, version[0] if version else "")
     if backend == AUTO:
         return None
-    raise SetupError(f"{backend} is not on this machine", f"--backend {BUILT_IN} needs none of its kind")
+    raise SetupError(
+        f"{backend} is not on this machine", f"install {backend}, or take --backend {BUILT_IN}, which is built in"
+    )
 
 
 def _cuda(torch: Pick, machine: Machine) -> str | None:

@@ -19,6 +19,7 @@ from bootstrap.backends.conda.packages import address
 from bootstrap.errors import SetupError
 from bootstrap.machine import Machine
 from mirrors.catalogue import Mirror
+from mirrors.choose import reasons
 from mirrors.errors import MirrorError, NoMirror, Unreachable
 from mirrors.http import HttpSettings, body
 
@@ -65,9 +66,9 @@ def with_index(seen: Sequence[Seen], channel: str) -> tuple[Mirror, ...]:
     """
     good = tuple(it.mirror for it in seen if not it.problem)
     if not good:
-        reasons = "; ".join(f"{it.mirror.name} {it.problem}" for it in seen)
+        why = reasons((it.mirror.name, it.problem) for it in seen)
         raise NoMirror(
-            f"no mirror has an index of the channel {channel}: {reasons}",
+            f"no mirror has an index of the channel {channel}: {why}",
             "check the channel's name and the network; `i2v-setup mirrors test --kind conda` asks them all",
         )
     return good

@@ -113,7 +113,10 @@ class Program:
         try:
             done = spawn.run(command, env=ours, on_line=hear)
         except spawn.ProgramMissing as error:
-            raise SetupError(f"{self.name} cannot be run: {error}", "`--backend rattler` needs none of them") from error
+            raise SetupError(
+                f"{self.name} cannot be run: {error}",
+                f"install {self.name} anew, or take --backend rattler, which is built in",
+            ) from error
         return spawn.Finished(done.code, "\n".join(lines))
 
 

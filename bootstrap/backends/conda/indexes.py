@@ -15,9 +15,8 @@ from typing import Any
 from urllib.parse import quote
 
 from bootstrap.backends.conda import rattler
-from bootstrap.backends.conda.packages import address, is_package
+from bootstrap.backends.conda.packages import address
 from bootstrap.backends.conda.trust import Claim
-from bootstrap.errors import SetupError
 from mirrors.catalogue import Mirror
 from mirrors.http import HttpSettings
 from mirrors.relay import Relay
@@ -147,8 +146,4 @@ def directory_of(channel: str) -> str:
 
 
 def _claim(row: Mapping[str, Any]) -> Claim:
-    if not is_package(row["subdir"], row["filename"]):
-        raise SetupError(
-            f"an index lists {row['filename']!r} in {row['subdir']!r}, which is no package", "take another mirror"
-        )
     return Claim(row["channel"], row["subdir"], row["filename"], row["sha256"], row["size"])

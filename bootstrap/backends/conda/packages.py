@@ -49,7 +49,7 @@ class CondaPackage:
     size: int | None = None
 
     def __post_init__(self) -> None:
-        if _parts(self.filename) is None or not _SUBDIR.fullmatch(self.subdir) or not _SHA256.fullmatch(self.sha256):
+        if not is_package(self.subdir, self.filename) or not is_sha256(self.sha256):
             raise UsageProblem(f"{self.subdir}/{self.filename} with sha256 {self.sha256[:64]!r} is no conda package")
 
     @property
@@ -86,6 +86,11 @@ class CondaPackage:
 def is_package(subdir: str, filename: str) -> bool:
     """Whether a file may be called so: what an index says is not believed."""
     return bool(_SUBDIR.fullmatch(subdir)) and _parts(filename) is not None
+
+
+def is_sha256(text: str) -> bool:
+    """Whether that can be a sha256: it goes into lists, a line each."""
+    return bool(_SHA256.fullmatch(text))
 
 
 def write(packages: Iterable[CondaPackage], title: str) -> str:
@@ -187,7 +192,7 @@ def _of_explicit(text: str, path: Path) -> Iterator[CondaPackage]:
             continue
         url, _, digest = line.partition("#")
         sha256 = digest.removeprefix("sha256:")
-        if not _SHA256.fullmatch(sha256):
+        if not is_sha256(sha256):
             raise UsageProblem(f"{path}, line {number}: {shown(url)} has no sha256 behind it", _HINT)
         yield at(url, sha256, size)
         size = None

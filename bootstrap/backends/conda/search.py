@@ -23,6 +23,7 @@ from bootstrap.backends.conda.trust import Claim, Lied, Verdict
 from bootstrap.errors import SetupError
 from mirrors import catalogue
 from mirrors.catalogue import Mirror
+from mirrors.choose import reasons
 from mirrors.http import HttpSettings
 
 _ATTEMPTS = 4  # indexes that are read in full, one after the other
@@ -144,6 +145,7 @@ class Search:
         return channels.with_index(self._everybody(channel), channel)
 
     def _look(self, mirrors: Sequence[Mirror], channel: str) -> list[Seen]:
+        self._say(f"ask {len(mirrors)} mirrors for the channel {channel}")
         return channels.look(mirrors, channel, self._question.subdir, self._http)
 
     def _everybody(self, channel: str) -> list[Seen]:
@@ -226,11 +228,11 @@ class Search:
     def _unconfirmed(self, verdict: Verdict, channel: str, base: Mirror) -> SetupError:
         names = ", ".join(claim.filename for claim in verdict.unconfirmed[:_SHOWN])
         more = len(verdict.unconfirmed) - _SHOWN
-        out = [f"{it.mirror.name} {it.problem}" for it in self._everybody(channel) if it.problem]
-        reasons = "; ".join([*verdict.reasons, *out])
+        out = reasons((it.mirror.name, it.problem) for it in self._everybody(channel) if it.problem)
+        why = "; ".join(filter(None, [*verdict.reasons, out]))
         return SetupError(
             f"nobody but {base.name} says what the sha256 of {names}{f' and {more} more' if more > 0 else ''} is"
-            f"{f' ({reasons})' if reasons else ''}",
+            f"{f' ({why})' if why else ''}",
             "a second mirror run by other people, or where the channel is published, must be reachable once; "
             "or name a list with sha256 (--environment LIST.txt); --no-hashes believes the one mirror",
         )

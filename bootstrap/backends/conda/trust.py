@@ -10,25 +10,32 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from bootstrap.backends.conda.packages import CondaPackage
+from bootstrap.backends.conda.packages import CondaPackage, is_package, is_sha256
 from bootstrap.errors import SetupError
 from mirrors.catalogue import Mirror
 from mirrors.errors import MirrorError
 from mirrors.urls import host
 
+_ANOTHER = "take another mirror"
 _SECOND_LEVEL = ("ac", "co", "com", "edu", "gov", "net", "org")  # as in tsinghua.edu.cn
 _SAME_PEOPLE = {"bfsu.edu.cn": "tsinghua.edu.cn"}  # BFSU's mirror is looked after by TUNA
 
 
 @dataclass(frozen=True)
 class Claim:
-    """What an index says of a package: nothing of it is known to be true."""
+    """What an index says of a package: nothing of it is known to be true, but a name is one, and so is a sha256."""
 
     channel: str
     subdir: str
     filename: str
     sha256: str | None
     size: int | None
+
+    def __post_init__(self) -> None:
+        if not is_package(self.subdir, self.filename):
+            raise SetupError(f"an index lists {self.filename!r} in {self.subdir!r}, which is no package", _ANOTHER)
+        if self.sha256 is not None and not is_sha256(self.sha256):
+            raise SetupError(f"an index has no sha256 for {self.filename}, but {self.sha256[:64]!r}", _ANOTHER)
 
     @property
     def key(self) -> str:
