@@ -55,8 +55,8 @@ class Damage:
 
 def package_files(site: Path | None = None, prefix: Path | None = None) -> list[Installed]:
     """The files of all packages that uv or conda installed. Others change files afterwards without saying so."""
-    found = _of_conda(prefix or Path(sys.prefix))
     place = site or Path(sysconfig.get_path("purelib"))
+    found = _of_conda(prefix or Path(sys.prefix), place)
     for records in sorted(place.glob("*.dist-info")):
         if _text(records / "INSTALLER").strip() == "uv":
             owner = records.name.partition("-")[0]
@@ -132,7 +132,7 @@ def _recorded(site: Path, owner: str, record: str) -> Iterator[Installed]:
         yield Installed(site / record, owner, record, None, None, _MANGLED)
 
 
-def _of_conda(prefix: Path) -> list[Installed]:
+def _of_conda(prefix: Path, site: Path) -> list[Installed]:
     """What conda's records list; mamba and rattler write the same ones.
 
     Of a path that two packages have, the one that came last wins, and no record tells which that was.
@@ -142,7 +142,7 @@ def _of_conda(prefix: Path) -> list[Installed]:
         record, owner = f"{path.parent.name}/{path.name}", path.stem.rsplit("-", 2)[0]
         try:
             rows = json.loads(_text(path))["paths_data"]["paths"]
-            found += [_conda_file(prefix, owner, row) for row in rows if _is_kept(row)]
+            found += [_conda_file(prefix, site, owner, row) for row in rows if _is_kept(row)]
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             found.append(Installed(path, owner, record, None, None, _MANGLED))
     listed = Counter(file.path for file in found)
@@ -154,7 +154,7 @@ def _is_kept(row: dict[str, Any]) -> bool:
     return row.get("path_type") == "hardlink" and not row["_path"].endswith(".pyc")
 
 
-def _conda_file(prefix: Path, owner: str, row: dict[str, Any]) -> Installed:
+def _conda_file(prefix: Path, site: Path, owner: str, row: dict[str, Any]) -> Installed:
     """A row of a record. Where the prefix was written into the file, only `sha256_in_prefix` still holds."""
     name, published, here = row["_path"], row.get("sha256"), row.get("sha256_in_prefix")
     rewritten = row.get("prefix_placeholder") is not None or here not in (None, published)
@@ -163,7 +163,13 @@ def _conda_file(prefix: Path, owner: str, row: dict[str, Any]) -> Installed:
     os.fsencode(name)  # raises ValueError for what no path can be
     if "\0" in name or not isinstance(size, int | None) or not isinstance(sha256, str | None):
         raise ValueError(name)
-    return Installed(prefix / name, owner, name, size, sha256)
+    return Installed(_conda_place(prefix, site, name), owner, name, size, sha256)
+
+
+def _conda_place(prefix: Path, site: Path, name: str) -> Path:
+    """Where a file lies: of packages for any Python, conda keeps the names that stand in the package."""
+    folder, _, rest = name.partition("/")
+    return {"site-packages": site, "python-scripts": prefix / "bin"}.get(folder, prefix / folder) / rest
 
 
 def _sha256(digest: str) -> str | None:

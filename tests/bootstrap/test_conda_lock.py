@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import psutil
@@ -304,8 +304,9 @@ def test_a_solver_that_is_killed_ends_the_command_with_a_reason(
     def kill() -> None:
         until(lambda: mirrors[0].requested("*/repodata*"))
         for child in psutil.Process().children(recursive=True):
-            if any("rattler_child" in part for part in child.cmdline()):
-                child.kill()
+            with suppress(psutil.Error):  # one that has ended meanwhile
+                if any("rattler_child" in part for part in child.cmdline()):
+                    child.kill()
 
     killer = threading.Thread(target=kill)
     killer.start()
