@@ -73,13 +73,13 @@ def test_the_usual_place_stays_where_there_is_no_other(home: Home) -> None:
 
 def test_a_disk_with_room_is_taken_where_the_usual_one_lacks_it(home: Home) -> None:
     placed = chosen(
-        home, disk("/", "ssd", 15 * GB), disk("/root/autodl-tmp", "nvme", 50 * GB), disk("/fs", "network", 999 * GB)
+        home, disk("/", "ssd", 15 * GB), disk("/srv/autodl-tmp", "nvme", 50 * GB), disk("/fs", "network", 999 * GB)
     )
-    assert placed.home.data.parent == Path("/root/autodl-tmp")
+    assert placed.home.data.parent == Path("/srv/autodl-tmp")
     assert placed.home.cache.parent == placed.home.data  # one file system, so that files can be linked
     assert (placed.home.state, placed.home.config) == (home.state, home.config)
     assert "/ has 15.0 GB free" in placed.reason
-    assert "/root/autodl-tmp has 50.0 GB free (nvme)" in placed.reason
+    assert "/srv/autodl-tmp has 50.0 GB free (nvme)" in placed.reason
 
 
 def test_room_for_a_next_model_is_wanted_if_some_disk_has_it(home: Home) -> None:
@@ -236,7 +236,7 @@ def test_the_recorded_rented_container_uses_its_data_disk(
 ) -> None:
     here = recorded("rtx-5090-rented", tmp_path, monkeypatch)
     placed = placement.choose(home, here.disks, NEEDED, environ={}, measure=not_measurable)
-    assert placed.home.data.parent == Path("/root/autodl-tmp")
+    assert placed.home.data.parent == Path("/srv/autodl-tmp")
 
 
 def test_the_recorded_cluster_node_uses_its_scratch_disk(
