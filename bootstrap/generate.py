@@ -15,6 +15,7 @@ from bootstrap.errors import SetupError, UsageProblem
 from bootstrap.recorder import Recorder
 from bootstrap.state import Home
 from runtime import models, options
+from runtime.formats import format_of
 from runtime.models import ModelSpec
 
 
@@ -37,12 +38,15 @@ class Made:
 def generate(
     home: Home, image: Path, out: Path, model_id: str | None, settings: Mapping[str, Any], console: Console
 ) -> Made:
-    """Make `out` from `image`. `settings` are `build_request`'s arguments; None stands for the preset's.
+    """Make `out` from `image`, in the format that its suffix means.
+
+    `settings` are `build_request`'s arguments; None stands for the preset's.
 
     Raises:
         SetupError: nothing installed, no such picture, or the generation failed.
-        RuntimeProblem: unknown model, or a setting out of bounds.
+        RuntimeProblem: unknown model, a suffix of no format, or a setting out of bounds.
     """
+    format_of(out)
     generation = current.current(home)
     model = installed_model(home, model_id)
     given = {name: value for name, value in settings.items() if value is not None}
@@ -84,8 +88,6 @@ def installed_model(home: Home, model_id: str | None) -> ModelSpec:
 def _check_paths(image: Path, out: Path) -> None:
     if not image.is_file():
         raise UsageProblem(f"there is no picture {image}", "name a PNG, JPEG or WebP file")
-    if out.suffix.lower() != ".mp4":
-        raise UsageProblem(f"{out} does not end in .mp4", "videos are written as MP4")
     if out.is_dir() or not out.absolute().parent.is_dir():
         raise UsageProblem(f"{out} cannot be written: its directory is not there", "make the directory first")
     if not os.access(out.absolute().parent, os.W_OK):

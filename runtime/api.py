@@ -3,8 +3,10 @@
 Checks, stores and tells; the work is done elsewhere (`runtime.dispatcher`). Imports no torch.
 """
 
+import hashlib
 import os
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO
 
@@ -22,11 +24,14 @@ from runtime import __version__
 from runtime.bounds import InvalidOption
 from runtime.dispatcher import Dispatcher
 from runtime.families import MAX_SIDE
+from runtime.formats import DEFAULT_FORMAT, FORMATS
 from runtime.guard import ApiKey, Guard, Refusal, Rules
-from runtime.jobs import Job, JobStore, QueueFull
+from runtime.jobs import DiskFull, Job, JobStore, KeyReused, QueueFull
+from runtime.memory import tier
 from runtime.models import ModelSpec
 from runtime.options import DEFAULT_PRESET, PRESETS, GenerationRequest, build_request
-from runtime.uploads import FORMATS, MAX_BYTES, PictureRefused, read_picture, to_png
+from runtime.uploads import FORMATS as PICTURE_FORMATS
+from runtime.uploads import MAX_BYTES, PictureRefused, read_picture, to_png
 
 _WEB = Path(__file__).parent / "web"
 #: A picture, and room for the other fields.
@@ -53,6 +58,7 @@ class VideoForm(BaseModel):
     num_inference_steps: int | None = None
     guidance_scale: float | None = None
     seed: int | None = None
+    output_format: str = DEFAULT_FORMAT
 
     def to_request(self, spec: ModelSpec, picture_size: tuple[int, int]) -> GenerationRequest:
         """The checked request that these fields mean.
@@ -75,6 +81,7 @@ class VideoForm(BaseModel):
             num_inference_steps=self.num_inference_steps,
             guidance_scale=self.guidance_scale,
             fps=self.fps,
+            output_format=self.output_format,
         )
 
     def _size(self) -> str | None:
@@ -91,10 +98,14 @@ class VideoForm(BaseModel):
 class _Services:
     """What the handlers work with."""
 
-    spec: ModelSpec
     store: JobStore
     dispatcher: Dispatcher
     decoding: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(1))  # bounds the memory it takes
+
+    @property
+    def spec(self) -> ModelSpec:
+        """The model that new videos are for."""
+        return self.dispatcher.accepted
 
 
 def _services(request: Request) -> _Services:
@@ -122,6 +133,9 @@ async def ready(use: _Use) -> JSONResponse:
         "model": use.spec.id,
         "note": use.spec.note,
         "device": state.device,
+        "precision": state.precision,
+        "reloading": state.reloading,
+        "reload_error": state.reload_error,
         "phases": [asdict(phase) for phase in state.phases],
         "error": state.error,
         "restarts": state.restarts,
@@ -132,16 +146,35 @@ async def ready(use: _Use) -> JSONResponse:
 
 @_videos.get("/options")
 async def options(use: _Use) -> dict[str, Any]:
-    """What the page needs to offer."""
-    spec = use.spec
+    """What can be asked for: what fits now, why the rest does not, and how long it takes."""
+    spec, room = use.spec, use.dispatcher.state.room
     return {
         "model": {"id": spec.id, "title": spec.title, "note": spec.note, "takes_prompt": spec.takes_prompt},
-        "presets": [
-            {"name": name, **asdict(preset), "num_frames": build_request(name, model=spec).num_frames}
-            for name, preset in PRESETS.items()
-        ],
+        "models": list(use.dispatcher.loadings),
+        "presets": [_preset(name, use) for name in PRESETS],
         "default_preset": DEFAULT_PRESET,
-        "picture": {"formats": FORMATS, "max_bytes": MAX_BYTES},
+        "tier": tier(room.total) if room and room.kind == "cuda" else None,
+        "formats": [
+            {"name": row.name, "suffix": row.suffix, "media_type": row.media_type, "about": row.about}
+            for row in FORMATS.values()
+        ],
+        "picture": {"formats": PICTURE_FORMATS, "max_bytes": MAX_BYTES},
+    }
+
+
+def _preset(name: str, use: _Services) -> dict[str, Any]:
+    """A preset for a square picture; `fits` is None until the worker is there."""
+    wanted = build_request(name, model=use.spec, seed=0)
+    verdict, expected = use.dispatcher.verdict(wanted), use.dispatcher.expected(wanted)
+    return {
+        "name": name,
+        **asdict(PRESETS[name]),
+        "num_frames": wanted.num_frames,
+        "fits": verdict.fits if verdict else None,
+        "reason": verdict.told(wanted) if verdict and not verdict.fits else None,
+        "said": list(verdict.said) if verdict else [],
+        "expected_s": round(expected.seconds, 1) if expected else None,
+        "expected_is_measured": expected.sure if expected else False,
     }
 
 
@@ -151,13 +184,22 @@ async def create(request: Request, use: _Use) -> dict[str, Any]:
     broken = use.dispatcher.state.error
     if broken:
         raise Refusal(503, "worker_unavailable", broken, {"Retry-After": "30"})
+    key = request.headers.get("idempotency-key")
     try:
-        await to_thread.run_sync(use.store.check_room)  # before the upload is read
+        if key is None or use.store.with_key(key) is None:
+            await to_thread.run_sync(use.store.check_room)  # before the upload is read
         async with request.form(max_files=1, max_fields=32, max_part_size=_MAX_FIELD) as form:
             fields, upload = _read_form(form)
             picture, size = await to_thread.run_sync(_take_picture, upload, limiter=use.decoding)
-        wanted = fields.to_request(use.spec, size)
-        job = await to_thread.run_sync(use.store.add, use.spec.id, wanted, picture)
+        spec = use.spec
+        wanted = fields.to_request(spec, size)
+        _check_fits(wanted, use)
+        add = partial(use.store.add, spec.id, wanted, picture, key=key, fingerprint=_fingerprint(fields, picture))
+        job = await to_thread.run_sync(add)
+    except KeyReused as problem:
+        raise Refusal(409, "idempotency_key_reused", f"{problem}: {problem.hint}") from None
+    except DiskFull as problem:
+        raise Refusal(507, "disk_full", f"{problem}: {problem.hint}") from None
     except InvalidOption as problem:
         raise Refusal(400, "invalid_option", f"{problem}: {problem.hint}") from None
     except PictureRefused as problem:
@@ -183,7 +225,8 @@ def content(video_id: str, use: _Use, variant: str = "video") -> FileResponse:
         raise Refusal(400, "invalid_option", "unknown variant: there is only 'video'")
     if job.status != "completed":
         raise Refusal(409, "not_completed", f"there is no video: the job is {job.status}")
-    return FileResponse(use.store.video(job), media_type="video/mp4", filename=f"{job.id}.mp4")
+    written = FORMATS[job.request.output_format]
+    return FileResponse(use.store.video(job), media_type=written.media_type, filename=f"{job.id}{written.suffix}")
 
 
 @_videos.delete("/videos/{video_id}")
@@ -193,6 +236,12 @@ def delete(video_id: str, use: _Use) -> dict[str, Any]:
     if not use.dispatcher.cancel(video_id):
         use.store.remove(video_id)
     return {"id": video_id, "object": "video.deleted", "deleted": True}
+
+
+def _check_fits(wanted: GenerationRequest, use: _Services) -> None:
+    verdict = use.dispatcher.verdict(wanted)
+    if verdict and not verdict.fits:
+        raise Refusal(422, "does_not_fit", verdict.told(wanted))
 
 
 def _read_form(form: FormData) -> tuple[VideoForm, BinaryIO]:
@@ -217,6 +266,11 @@ def _take_picture(file: BinaryIO) -> tuple[bytes, tuple[int, int]]:
     return to_png(picture), picture.size
 
 
+def _fingerprint(fields: VideoForm, picture: bytes) -> str:
+    """The same for the same fields and pixels: a seed that was not sent is another one each time."""
+    return hashlib.sha256(fields.model_dump_json().encode() + picture).hexdigest()
+
+
 def _known(store: JobStore, video_id: str) -> Job:
     job = store.get(video_id)
     if job is None:
@@ -227,6 +281,7 @@ def _known(store: JobStore, video_id: str) -> Job:
 def _video(job: Job, use: _Services) -> dict[str, Any]:
     """A job as clients of the video API read it; below the line what only ours read."""
     live = use.dispatcher.live(job)
+    expires = use.store.expires_at(job)
     wanted = job.request
     return {
         "id": job.id,
@@ -236,7 +291,7 @@ def _video(job: Job, use: _Services) -> dict[str, Any]:
         "progress": 100 if job.status == "completed" else _percent(live.step, live.steps) if live else 0,
         "created_at": int(job.created_at),
         "completed_at": int(job.completed_at) if job.completed_at else None,
-        "expires_at": None,
+        "expires_at": int(expires) if expires else None,
         "size": f"{wanted.width}x{wanted.height}",
         "seconds": f"{wanted.num_frames / wanted.fps:g}",
         "prompt": wanted.prompt,
@@ -284,13 +339,10 @@ async def _answer_fault(_request: Request, _error: Exception) -> Response:
     return Refusal(500, "internal_error", "the server made a mistake; its log says which").response()
 
 
-def create_app(
-    spec: ModelSpec, store: JobStore, dispatcher: Dispatcher, *, api_key: ApiKey | None, loopback_only: bool
-) -> FastAPI:
-    """The application that serves one model.
+def create_app(store: JobStore, dispatcher: Dispatcher, *, api_key: ApiKey | None, loopback_only: bool) -> FastAPI:
+    """The application.
 
     Args:
-        spec: The model.
         store: Where jobs are kept.
         dispatcher: What works on them.
         api_key: Needed below /v1/, if given.
@@ -309,7 +361,7 @@ def create_app(
             Exception: _answer_fault,
         },
     )
-    app.state.services = _Services(spec, store, dispatcher)
+    app.state.services = _Services(store, dispatcher)
     app.include_router(_status)
     app.include_router(_videos)
     app.mount("/", StaticFiles(directory=_WEB, html=True))

@@ -68,7 +68,8 @@ def _check(arguments: argparse.Namespace, events: progress.Progress) -> None:
     with events.imports():
         for name, distribution in _MODULES.items():
             _import(name, distribution)
-        from runtime.pipeline import Engine, device_name
+        from runtime.device import device_name
+        from runtime.pipeline import Engine
     with events.phase("load"):
         engine = Engine.load(spec, arguments.model_dir)
     with events.phase("generation"):
@@ -141,13 +142,13 @@ def _broken(name: str, distribution: str, error: Exception) -> RuntimeProblem:
 def _make_tiny_video(engine: "Engine", events: progress.Progress) -> None:
     from PIL import Image
 
-    from runtime.video import write_mp4
+    from runtime.video import write_video
 
     request = smallest_request(engine.spec)
     picture = Image.linear_gradient("L").convert("RGB")
     frames = engine.generate(picture, request, events.step).frames
     with tempfile.TemporaryDirectory() as directory:
-        write_mp4(Path(directory, "check.mp4"), frames, engine.spec, request)
+        write_video(Path(directory, "check.mp4"), frames, engine.spec, request)
 
 
 if __name__ == "__main__":

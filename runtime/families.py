@@ -6,19 +6,23 @@ a family makes.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from PIL import Image
 
+    from runtime.footprint import Knobs
     from runtime.options import GenerationRequest
 
+    Pictures = Sequence[Image.Image]
+    Requests = Sequence[GenerationRequest]
+
+_T = TypeVar("_T")
+
 MAX_SIDE = 2048
-#: Frames that are decoded at a time where a pipeline lets one choose. Left alone, SVD decodes all of them at once:
-#: 28 GiB for 25 frames of 576x1024.
-_DECODED_AT_ONCE = 4
 #: How far AnimateDiff may leave the still; the pipeline's own default (see `_animatediff`).
 _STRENGTH = 0.8
 
@@ -29,7 +33,8 @@ class Family:
 
     Attributes:
         pipeline: The diffusers class that loads the directory.
-        arguments: What the pipeline is called with for a picture, cut to size, and a request.
+        arguments: What the pipeline is called with for pictures, cut to size, and their requests, which are of one
+            shape (`same_call`), and for the knobs of the call.
         side_step: Sides are multiples of this.
         sizes: The only widths and heights that it makes; empty: all that `side_step` allows.
         frame_step: Frame counts are one more than a multiple of this.
@@ -39,12 +44,15 @@ class Family:
         fps: The frame rate that it learnt, where the presets' does not suit it.
         guidance_scale: Its own, where the presets' does not suit it.
         mend: What must be changed in the loaded pipeline.
+        denoiser: The part that works at every step.
+        blocks: The classes of its parts that are alike, which are compiled one by one.
+        batches: Whether one call makes several videos, each as if it were alone: to 1e-5 of a pixel's range.
         parts: Folders that the model's index does not name, and the diffusers class of each.
         fp32_parts: What is computed in fp32, whatever the rest is.
     """
 
     pipeline: str
-    arguments: "Callable[[Image.Image, GenerationRequest], dict[str, Any]]"
+    arguments: "Callable[[Pictures, Requests, Knobs], dict[str, Any]]"
     side_step: int
     most_frames: int
     least_frames: int = 1
@@ -54,6 +62,9 @@ class Family:
     fps: int | None = None
     guidance_scale: float | None = None
     mend: Callable[[Any], None] = lambda _: None
+    denoiser: str = "unet"
+    blocks: tuple[str, ...] = ()
+    batches: bool = True
     parts: Mapping[str, str] = field(default_factory=dict)
     fp32_parts: tuple[str, ...] = ()
 
@@ -71,38 +82,49 @@ class Family:
         return max(round(min(side, MAX_SIDE) / self.side_step), 1) * self.side_step
 
 
-def _prompted(picture: "Image.Image", request: "GenerationRequest") -> dict[str, Any]:
+def _one_or_all(values: "Sequence[_T]") -> "_T | list[_T]":
+    """What a pipeline is given for one video, or for several in one call."""
+    return values[0] if len(values) == 1 else list(values)
+
+
+def _prompted(pictures: "Pictures", requests: "Requests", _knobs: "Knobs") -> dict[str, Any]:
     """What all families take that follow a picture and a prompt."""
+    shape = requests[0]
     return {
-        "prompt": request.prompt,
-        "negative_prompt": request.negative_prompt,
-        "image": picture,
-        "width": request.width,
-        "height": request.height,
-        "num_frames": request.num_frames,
-        "num_inference_steps": request.num_inference_steps,
-        "guidance_scale": request.guidance_scale,
+        "prompt": _one_or_all([request.prompt for request in requests]),
+        "negative_prompt": _one_or_all([request.negative_prompt for request in requests]),
+        "image": _one_or_all(pictures),
+        "width": shape.width,
+        "height": shape.height,
+        "num_frames": shape.num_frames,
+        "num_inference_steps": shape.num_inference_steps,
+        "guidance_scale": shape.guidance_scale,
     }
 
 
-def _i2vgen_xl(picture: "Image.Image", request: "GenerationRequest") -> dict[str, Any]:
-    return {**_prompted(picture, request), "target_fps": request.fps}
-
-
-def _svd(picture: "Image.Image", request: "GenerationRequest") -> dict[str, Any]:
+def _i2vgen_xl(pictures: "Pictures", requests: "Requests", knobs: "Knobs") -> dict[str, Any]:
     return {
-        "image": picture,
-        "width": request.width,
-        "height": request.height,
-        "num_frames": request.num_frames,
-        "num_inference_steps": request.num_inference_steps,
-        "max_guidance_scale": request.guidance_scale,
-        "fps": request.fps,
-        "decode_chunk_size": _DECODED_AT_ONCE,
+        **_prompted(pictures, requests, knobs),
+        "target_fps": requests[0].fps,
+        "decode_chunk_size": knobs.decode_at_once,
     }
 
 
-def _animatediff(picture: "Image.Image", request: "GenerationRequest") -> dict[str, Any]:
+def _svd(pictures: "Pictures", requests: "Requests", knobs: "Knobs") -> dict[str, Any]:
+    shape = requests[0]
+    return {
+        "image": _one_or_all(pictures),
+        "width": shape.width,
+        "height": shape.height,
+        "num_frames": shape.num_frames,
+        "num_inference_steps": shape.num_inference_steps,
+        "max_guidance_scale": shape.guidance_scale,
+        "fps": shape.fps,
+        "decode_chunk_size": knobs.decode_at_once,
+    }
+
+
+def _animatediff(pictures: "Pictures", requests: "Requests", knobs: "Knobs") -> dict[str, Any]:
     """AnimateDiff knows no pictures: video-to-video on the still, repeated.
 
     The other way is an IP-Adapter. It puts CLIP's summary of the picture into the cross-attention: what the picture
@@ -112,23 +134,23 @@ def _animatediff(picture: "Image.Image", request: "GenerationRequest") -> dict[s
     hardly moves (huggingface/diffusers#6328). Tried with random weights: both run, and at 0.8 the frames differ less
     than half as much from one another as the IP-Adapter's. What real weights look like was not judged.
     """
-    arguments = _prompted(picture, request)
+    arguments = _prompted(pictures, requests, knobs)
     del arguments["image"], arguments["num_frames"]
     return {
         **arguments,
-        "video": [picture] * request.num_frames,
+        "video": _one_or_all([[picture] * requests[0].num_frames for picture in pictures]),
         "strength": _STRENGTH,
         "enforce_inference_steps": True,  # as many steps as were asked for, not that share of them
-        "decode_chunk_size": _DECODED_AT_ONCE,
+        "decode_chunk_size": knobs.decode_at_once,
     }
 
 
-def _ltx(picture: "Image.Image", request: "GenerationRequest") -> dict[str, Any]:
-    return {**_prompted(picture, request), "frame_rate": request.fps}
+def _ltx(pictures: "Pictures", requests: "Requests", knobs: "Knobs") -> dict[str, Any]:
+    return {**_prompted(pictures, requests, knobs), "frame_rate": requests[0].fps}
 
 
-def _mend_i2vgen_xl(_pipeline: Any) -> None:
-    """Gives CLIPTextModel back the `text_model` that I2VGenXLPipeline asks for.
+def _mend_i2vgen_xl(pipeline: Any) -> None:
+    """Gives CLIPTextModel back the `text_model` that I2VGenXLPipeline asks for, and each picture its own noise.
 
     transformers 5.6 flattened the class and diffusers 0.42.1 does not know (huggingface/diffusers#14124).
     A property of the class adds no submodule, so the weights' names stay.
@@ -137,6 +159,22 @@ def _mend_i2vgen_xl(_pipeline: Any) -> None:
 
     if not hasattr(CLIPTextModel, "text_model"):
         CLIPTextModel.text_model = property(lambda self: self)
+    pipeline.prepare_image_latents = partial(_latents_of_each, pipeline, pipeline.prepare_image_latents)
+
+
+def _latents_of_each(pipeline: Any, prepare: Callable[..., Any], image: Any, **settings: Any) -> Any:
+    """The latents of every picture as if it were alone: their noise comes from torch's global generator.
+
+    `pipeline.seeds` has the seed of each (`runtime.pipeline`).
+    """
+    import torch
+
+    copies = 2 if pipeline.do_classifier_free_guidance else 1  # the pipeline puts all of them behind each other
+    made = []
+    for one, seed in zip(image.split(1), pipeline.seeds, strict=True):
+        torch.manual_seed(seed)
+        made.append(prepare(one, **settings)[:1])
+    return torch.cat(made * copies)
 
 
 def _mend_animatediff(pipeline: Any) -> None:
@@ -155,7 +193,14 @@ def _mend_animatediff(pipeline: Any) -> None:
 
 # Sides: 8 from the VAE times 8 from the three halvings of a UNet; VAE times patch for the transformers.
 FAMILIES: Mapping[str, Family] = {
-    "i2vgen-xl": Family("I2VGenXLPipeline", _i2vgen_xl, side_step=64, most_frames=64, mend=_mend_i2vgen_xl),
+    "i2vgen-xl": Family(
+        "I2VGenXLPipeline",
+        _i2vgen_xl,
+        side_step=64,
+        most_frames=64,
+        mend=_mend_i2vgen_xl,
+        blocks=("BasicTransformerBlock",),
+    ),
     "svd": Family(
         "StableVideoDiffusionPipeline",
         _svd,
@@ -163,6 +208,8 @@ FAMILIES: Mapping[str, Family] = {
         most_frames=64,
         least_frames=2,  # its guidance grows over the frames; over a single one it fails
         guidance_scale=3.0,
+        blocks=("BasicTransformerBlock", "TemporalBasicTransformerBlock"),
+        batches=False,  # not to 1e-5
     ),
     "animatediff": Family(
         "AnimateDiffVideoToVideoPipeline",
@@ -172,6 +219,7 @@ FAMILIES: Mapping[str, Family] = {
         guidance_scale=7.5,
         mend=_mend_animatediff,
         parts={"motion_adapter": "MotionAdapter"},
+        blocks=("BasicTransformerBlock",),
     ),
     "wan": Family(
         "WanImageToVideoPipeline",
@@ -183,6 +231,9 @@ FAMILIES: Mapping[str, Family] = {
         fps=24,
         guidance_scale=5.0,
         fp32_parts=("vae",),
+        denoiser="transformer",
+        blocks=("WanTransformerBlock",),
+        batches=False,  # its pipeline takes one picture
     ),
     "ltx": Family(
         "LTXImageToVideoPipeline",
@@ -194,6 +245,8 @@ FAMILIES: Mapping[str, Family] = {
         least_steps=2,  # its schedule divides by zero at one
         fps=24,
         guidance_scale=3.0,
+        denoiser="transformer",
+        blocks=("LTXVideoTransformerBlock",),
     ),
     "cogvideox": Family(
         "CogVideoXImageToVideoPipeline",
@@ -204,5 +257,8 @@ FAMILIES: Mapping[str, Family] = {
         most_frames=49,
         fps=8,
         guidance_scale=6.0,
+        denoiser="transformer",
+        blocks=("CogVideoXBlock",),
+        batches=False,  # not to 1e-5
     ),
 }

@@ -11,7 +11,10 @@ from runtime.problems import RuntimeProblem
 
 _HERE = Path(__file__).parent
 
+#: What weights are stored in.
 Precision = Literal["fp16", "bf16", "fp32"]
+#: What a model is computed in; with "autocast" the weights are fp32, and most of the arithmetic is in the model's own.
+Arithmetic = Literal["fp16", "bf16", "fp32", "autocast"]
 
 
 class ModelMissing(RuntimeProblem):

@@ -10,12 +10,13 @@ from pathlib import Path
 
 from runtime import manifest
 from runtime.manifest import INSTALLED, ModelFile, Origin, as_installed
-from runtime.model_spec import HashesUnknown, ModelMissing, ModelSpec, Precision
+from runtime.model_spec import Arithmetic, HashesUnknown, ModelMissing, ModelSpec, Precision
 from runtime.problems import RuntimeProblem
 
 __all__ = [
     "INSTALLED",
     "MODELS",
+    "Arithmetic",
     "HashesUnknown",
     "ModelFile",
     "ModelMissing",

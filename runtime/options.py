@@ -8,11 +8,12 @@ of models' quality or of memory.
 import json
 import secrets
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Any
 
 from runtime.bounds import Bound, InvalidOption, check_text, check_type
 from runtime.families import FAMILIES, MAX_SIDE
+from runtime.formats import DEFAULT_FORMAT, FORMATS
 from runtime.models import ModelSpec
 from runtime.shapes import check_makes, fit_area, frames_in, parse_size
 
@@ -42,7 +43,7 @@ BOUNDS: Mapping[str, Bound] = {
 
 @dataclass(frozen=True)
 class GenerationRequest:
-    """One video to make: everything that decides its frames, except the picture and the model.
+    """One video to make: everything that decides it, except the picture and the model.
 
     Raises:
         InvalidOption: A value is of the wrong type or out of bounds.
@@ -57,6 +58,7 @@ class GenerationRequest:
     guidance_scale: float
     fps: int
     seed: int
+    output_format: str = DEFAULT_FORMAT
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -65,6 +67,8 @@ class GenerationRequest:
             bound.check(name, getattr(self, name))
         for name in ("prompt", "negative_prompt"):
             check_text(name, getattr(self, name), MAX_PROMPT)
+        if self.output_format not in FORMATS:
+            raise InvalidOption(f"unknown format {self.output_format!r}", f"known formats: {', '.join(FORMATS)}")
 
     def warnings_for(self, model: ModelSpec) -> tuple[str, ...]:
         """What is allowed, and with this model seldom wise."""
@@ -84,21 +88,33 @@ class GenerationRequest:
         """Reads what `to_json` wrote.
 
         Raises:
-            InvalidOption: Not JSON, a name too many or too few, or a value out of bounds.
+            InvalidOption: Not JSON, a name too many or too few, or a value out of bounds. What has a default may be
+                left out: requests that an older version wrote lack it.
         """
         try:
             values = json.loads(text)
         except ValueError as error:
             raise InvalidOption(f"the request is not JSON: {error}") from None
         names = {field.name for field in fields(cls)}
-        if not isinstance(values, dict) or values.keys() != names:
+        needed = {field.name for field in fields(cls) if field.default is MISSING}
+        if not isinstance(values, dict) or not needed <= values.keys() <= names:
             raise InvalidOption("the request has other fields than it should", f"fields: {', '.join(sorted(names))}")
         return cls(**values)
 
 
 @dataclass(frozen=True)
 class Preset:
-    """A named choice of settings; `side` is the side of the square whose area the video has."""
+    """A named choice of settings.
+
+    Attributes:
+        title: What a user reads.
+        side: The side of the square whose area the video has, in pixels.
+        num_frames: At `fps`; a model with another frame rate makes as many as the same length then has.
+        num_inference_steps: Denoising steps.
+        fps: Frames a second.
+        guidance_scale: For models that have none of their own.
+        gpu_gb: The GPU memory that it is meant for, for the presets of a tier (see `runtime.memory.tier`).
+    """
 
     title: str
     side: int
@@ -106,11 +122,16 @@ class Preset:
     num_inference_steps: int
     fps: int
     guidance_scale: float
+    gpu_gb: int | None = None
 
 
+#: The last three are the tiers of GPU memory: what a card of that size is good for.
 PRESETS: Mapping[str, Preset] = {
     "standard": Preset("Standard", side=512, num_frames=16, num_inference_steps=40, fps=8, guidance_scale=9.0),
     "preview": Preset("Fast preview", side=256, num_frames=8, num_inference_steps=30, fps=8, guidance_scale=9.0),
+    "12gb": Preset("12 GB GPU", 512, num_frames=16, num_inference_steps=40, fps=8, guidance_scale=9.0, gpu_gb=12),
+    "24gb": Preset("24 GB GPU", 768, num_frames=24, num_inference_steps=60, fps=12, guidance_scale=10.0, gpu_gb=24),
+    "40gb": Preset("40 GB GPU", 1024, num_frames=32, num_inference_steps=80, fps=24, guidance_scale=11.0, gpu_gb=40),
 }
 DEFAULT_PRESET = "standard"
 
@@ -129,6 +150,7 @@ def build_request(  # noqa: PLR0913 - one keyword for each thing that can be ask
     num_inference_steps: int | None = None,
     guidance_scale: float | None = None,
     fps: int | None = None,
+    output_format: str = DEFAULT_FORMAT,
 ) -> GenerationRequest:
     """The preset, in the shape that suits the model, with everything that was asked for put over it.
 
@@ -147,6 +169,7 @@ def build_request(  # noqa: PLR0913 - one keyword for each thing that can be ask
         num_inference_steps: Instead of the preset's.
         guidance_scale: Instead of the model's or the preset's.
         fps: Instead of the model's or the preset's.
+        output_format: A name of `runtime.formats.FORMATS`.
 
     Raises:
         InvalidOption: No such preset, a value out of bounds, or what the model does not make.
@@ -171,6 +194,7 @@ def build_request(  # noqa: PLR0913 - one keyword for each thing that can be ask
         guidance_scale=float(_first(guidance_scale, family.guidance_scale, base.guidance_scale)),
         fps=frame_rate,
         seed=_first(seed, secrets.randbelow(MAX_SEED + 1)),
+        output_format=output_format,
     )
 
 

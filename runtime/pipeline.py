@@ -1,27 +1,27 @@
-"""The engine: loads one model and turns a picture into frames. The only module that touches torch or a GPU.
+"""The engine: turns pictures into frames with one loaded model.
 
-Every family goes through one loader and one call; what differs between families is its row in `runtime.families`.
-Knows nothing of files to write, of processes, queues or HTTP.
-
-Precision. Weights lie on disk in the model's own precision (fp16 or bf16) or in a wider one. On a GPU they are
-computed in the model's own. A CPU has no fast 16-bit arithmetic (the demo model took thirty times as long), so there
-they are widened to fp32 as they are loaded. `compute_dtype` is the one place that decides.
+Every family goes through one call; what differs between families is its row in `runtime.families`. With
+`runtime.device` and `runtime.loading` one of the three modules that touch torch. Knows nothing of files to write, of
+processes, queues or HTTP, or of what fits: it is told (`runtime.memory`).
 """
 
+import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import diffusers
 import numpy as np
 import numpy.typing as npt
 import torch
 from PIL import Image, ImageOps
 
+from runtime import loading
+from runtime.device import choose_device, measured_peak, release
 from runtime.families import FAMILIES
-from runtime.models import ModelSpec, Precision
+from runtime.footprint import Knobs, Residency
+from runtime.models import Arithmetic, ModelSpec
 from runtime.options import GenerationRequest
 from runtime.problems import RuntimeProblem
 from runtime.shapes import check_makes
@@ -32,12 +32,16 @@ OnStep = Callable[[int, int], None]
 
 #: A frame whose values lie closer together than this (of 255), in each colour, shows nothing.
 _FLAT = 3
-
-_DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
+#: The blocks inside these look along the frames, and not over the picture.
+_TEMPORAL = ("TransformerTemporalModel", "AnimateDiffTransformer3D")
 
 
 class EngineProblem(RuntimeProblem):
-    """The model cannot be loaded, or what it made is not a video."""
+    """What the model made is not a video."""
+
+
+class OutOfMemory(EngineProblem):
+    """The device had less memory than the call took."""
 
 
 class Cancelled(Exception):
@@ -45,109 +49,155 @@ class Cancelled(Exception):
 
 
 @dataclass(frozen=True)
-class Generated:
-    """Frames of shape (frames, height, width, 3), and the seconds that their two phases took."""
+class Videos:
+    """What one call made.
 
-    frames: Frames
+    Attributes:
+        videos: For each request its frames, of shape (frames, height, width, 3), or why there are none.
+        denoise_seconds: From the call to the end of the last step.
+        decode_seconds: From there to the frames.
+        peak_bytes: The most memory that the call held beside the weights; 0 where that cannot be told.
+    """
+
+    videos: tuple[Frames | EngineProblem, ...]
     denoise_seconds: float
     decode_seconds: float
+    peak_bytes: int
+
+    @property
+    def frames(self) -> Frames:
+        """Those of the only request.
+
+        Raises:
+            EngineProblem: There are none.
+        """
+        (video,) = self.videos
+        if isinstance(video, EngineProblem):
+            raise video
+        return video
 
 
 class Engine:
     """One loaded model on one device. One call at a time: two at once would silently mix their frames."""
 
-    def __init__(self, spec: ModelSpec, pipeline: Any, device: torch.device) -> None:
+    def __init__(
+        self, spec: ModelSpec, pipeline: Any, device: torch.device, precision: Arithmetic, residency: Residency
+    ) -> None:
         self.spec = spec
         self.device = device
+        self.precision = precision
+        self.residency = residency
         self._pipeline = pipeline
 
     @classmethod
-    def load(cls, spec: ModelSpec, directory: Path, precision: Precision | None = None) -> "Engine":
-        """Loads the model from a local directory: safetensors only, nothing from the network, no code that lies there.
+    def load(
+        cls,
+        spec: ModelSpec,
+        directory: Path,
+        precision: Arithmetic | None = None,
+        residency: Residency | None = None,
+        *,
+        compiled: bool = False,
+    ) -> "Engine":
+        """Loads the model from a local directory onto the first GPU, or the CPU; see `runtime.loading.load`.
 
         Args:
             spec: The model.
             directory: What its manifest lists.
             precision: What to compute in; None takes what suits the device.
+            residency: Where the weights wait; None: where the arithmetic is done.
+            compiled: Whether to compile the denoiser's blocks.
 
         Raises:
             ModelMissing: The directory does not hold the model.
-            EngineProblem: What it holds cannot be loaded.
+            LoadProblem: What it holds cannot be loaded.
         """
-        spec.check(directory)
-        device = choose_device()
-        try:
-            pipeline = _load(spec, directory, _DTYPES[precision] if precision else compute_dtype(spec, device))
-        except (OSError, ValueError, RuntimeError, ImportError) as error:
-            raise EngineProblem(f"cannot load the model {spec.id}: {_one_line(error)}", "install it again") from error
-        return cls(spec, pipeline.to(device), device)
+        device, residency = choose_device(), residency or Residency()
+        precision = precision or loading.compute_precision(spec, device)
+        pipeline = loading.load(spec, directory, device, precision, residency, compiled=compiled)
+        return cls(spec, pipeline, device, precision, residency)
 
-    def generate(self, picture: Image.Image, request: GenerationRequest, on_step: OnStep) -> Generated:
-        """Makes the frames of one video. The same picture, request and device give the same frames.
+    def generate(
+        self, picture: Image.Image, request: GenerationRequest, on_step: OnStep, knobs: Knobs | None = None
+    ) -> Videos:
+        """Makes one video; see `generate_together`."""
+        return self.generate_together([picture], [request], on_step, knobs)
+
+    def generate_together(
+        self,
+        pictures: Sequence[Image.Image],
+        requests: Sequence[GenerationRequest],
+        on_step: OnStep,
+        knobs: Knobs | None = None,
+    ) -> Videos:
+        """Makes the frames of several videos in one call, each as if it were alone.
+
+        The same picture, request and device give the same frames.
 
         Args:
-            picture: Of any mode and size; its middle is cut to the shape of the video.
-            request: What to make.
+            pictures: Of any mode and size; the middle of each is cut to the shape of the video.
+            requests: What to make, one for each picture; they differ in prompts and seeds alone.
             on_step: Told of each step; raises Cancelled to stop.
+            knobs: How the call saves memory; None: not at all.
 
         Raises:
             InvalidOption: The model does not make videos of that size or length.
-            EngineProblem: Out of memory, or the frames are not as many as asked for, NaN, black or flat.
+            OutOfMemory: The memory ran out; it was given back.
+            EngineProblem: The model made another number or size of frames than it was asked for.
             Cancelled: `on_step` raised it.
         """
-        check_makes(self.spec, request.width, request.height, request.num_frames, request.num_inference_steps)
-        fitted = ImageOps.fit(picture.convert("RGB"), (request.width, request.height), Image.Resampling.LANCZOS)
+        shape, knobs = requests[0], knobs or Knobs()
+        check_makes(self.spec, shape.width, shape.height, shape.num_frames, shape.num_inference_steps)
+        fitted = [
+            ImageOps.fit(picture.convert("RGB"), (shape.width, shape.height), Image.Resampling.LANCZOS)
+            for picture in pictures
+        ]
         steps = _Steps(on_step)
         self._pipeline.progress_bar = steps  # the one hook that all of diffusers' video pipelines share
-        # The pipelines draw from torch's global generator too (the VAE's sampling does), so it is seeded as well.
-        torch.manual_seed(request.seed)
-        generator = torch.Generator("cpu").manual_seed(request.seed)
+        arguments = FAMILIES[self.spec.family].arguments(fitted, requests, knobs)
+        arguments["generator"] = self._seed([request.seed for request in requests])
+        self._turn(knobs)
         started = time.monotonic()
         try:
-            arguments = FAMILIES[self.spec.family].arguments(fitted, request)
-            video = self._pipeline(**arguments, generator=generator, output_type="np").frames[0]
+            with measured_peak(self.device) as peak, self._arithmetic():
+                videos = self._pipeline(**arguments, output_type="np").frames
         except torch.OutOfMemoryError:
-            raise EngineProblem(
-                f"{request.width}x{request.height} with {request.num_frames} frames does not fit the memory of "
-                f"{device_name(self.device)}",
-                "ask for a smaller size or fewer frames",
-            ) from None
-        ended = time.monotonic()
-        return Generated(_checked(video, request), steps.ended - started, ended - steps.ended)
+            pass  # what the call held is let go of only outside of the handler, with the traceback
+        else:
+            ended = time.monotonic()
+            checked = tuple(_checked(video, request) for video, request in zip(videos, requests, strict=True))
+            return Videos(checked, steps.ended - started, ended - steps.ended, peak.bytes)
+        release(self.device)
+        raise OutOfMemory(
+            f"{shape.width}x{shape.height} with {shape.num_frames} frames took more memory than there is",
+            "ask for a smaller size or fewer frames",
+        )
 
+    def _seed(self, seeds: Sequence[int]) -> Any:
+        """The generators of the call. Some pipelines draw from torch's global generator too: it is seeded as well."""
+        torch.manual_seed(seeds[0])
+        self._pipeline.seeds = seeds
+        generators = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
+        return generators[0] if len(generators) == 1 else generators
 
-def choose_device() -> torch.device:
-    """The first GPU if there is one, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    def _turn(self, knobs: Knobs) -> None:
+        vae = self._pipeline.vae
+        if hasattr(vae, "use_tiling"):  # SVD's has no tiles
+            (vae.enable_tiling if knobs.tiling else vae.disable_tiling)()
+        denoiser = getattr(self._pipeline, FAMILIES[self.spec.family].denoiser)
+        for module in denoiser.modules():
+            if type(module).__name__ in _TEMPORAL:
+                _chunk_feed_forward(module, 1 if knobs.forward_chunking else None, dim=1)
+            elif type(module).__name__ == "Transformer2DModel":
+                _chunk_feed_forward(module, 1 if knobs.forward_chunking else None, dim=0)
 
-
-def device_name(device: torch.device) -> str:
-    """What a person calls the device."""
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU ({torch.get_num_threads()} threads)"
-
-
-def compute_dtype(spec: ModelSpec, device: torch.device) -> torch.dtype:
-    """What the model is computed in: its own precision on a GPU, fp32 on a CPU."""
-    if device.type == "cpu":
-        return torch.float32
-    return _DTYPES[spec.precision]
-
-
-def _load(spec: ModelSpec, directory: Path, dtype: torch.dtype) -> Any:
-    family = FAMILIES[spec.family]
-    files = {
-        "variant": "fp16" if spec.precision == "fp16" else None,  # how published files of that precision are named
-        "use_safetensors": True,
-        "local_files_only": True,
-    }
-    parts = {
-        name: getattr(diffusers, kind).from_pretrained(directory / name, dtype=dtype, **files)
-        for name, kind in family.parts.items()
-    }
-    dtypes = {"default": dtype, **dict.fromkeys(family.fp32_parts, torch.float32)}
-    pipeline = getattr(diffusers, family.pipeline).from_pretrained(directory, dtype=dtypes, **parts, **files)
-    family.mend(pipeline)
-    return pipeline
+    def _arithmetic(self) -> contextlib.AbstractContextManager[Any]:
+        if self.precision != "autocast":
+            return contextlib.nullcontext()
+        narrower: contextlib.AbstractContextManager[Any] = torch.autocast(
+            self.device.type, dtype=loading.DTYPES[self.spec.precision]
+        )
+        return narrower
 
 
 class _Steps:
@@ -174,27 +224,30 @@ class _Steps:
         self._on_step(self._step, self._steps)
 
 
-def _checked(video: npt.NDArray[np.floating[Any]], request: GenerationRequest) -> Frames:
-    """The frames as bytes, if they are the video that was asked for, and a video at all."""
+def _chunk_feed_forward(module: torch.nn.Module, size: int | None, dim: int) -> None:
+    """Has the blocks inside work on one frame at a time, which is where their inner layers are widest."""
+    for block in module.modules():
+        if hasattr(block, "set_chunk_feed_forward"):
+            block.set_chunk_feed_forward(size, dim=dim)
+
+
+def _checked(video: npt.NDArray[np.floating[Any]], request: GenerationRequest) -> Frames | EngineProblem:
+    """The frames as bytes, if they are the video that was asked for, and a video at all; else what they are."""
     if video.shape[:3] != (request.num_frames, request.height, request.width):
-        raise EngineProblem(
+        return EngineProblem(
             f"the model made {video.shape[0]} frames of {video.shape[2]}x{video.shape[1]}, "
             f"not {request.num_frames} of {request.width}x{request.height}",
             "ask for another size or number of frames",
         )
     if not np.isfinite(video).all():
-        raise EngineProblem(
+        return EngineProblem(
             "the model made values that are not numbers (NaN), so there is no video",
             "try another seed or a lower guidance scale; if it stays, the weights or their precision are wrong",
         )
     frames = (video * 255).round().clip(0, 255).astype(np.uint8)
     for index, frame in enumerate(frames):
         if np.ptp(frame, axis=(0, 1)).max() < _FLAT:
-            raise EngineProblem(
+            return EngineProblem(
                 f"frame {index + 1} of {len(frames)} is one flat colour, so there is no video", "try another seed"
             )
     return frames
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]

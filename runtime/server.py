@@ -2,8 +2,9 @@
 
     python -m runtime.server --model-id M --model-dir DIR --data-dir DIR [--host 127.0.0.1] [--port 8000]
 
-The API key comes in I2V_API_KEY, never on the command line, where others could read it. This process never
-imports torch. Knows nothing of how the environment or the model came here.
+SIGHUP has the model loaded anew; the worker that serves goes on until the new one is ready. The API key comes in
+I2V_API_KEY, never on the command line, where others could read it. This process never imports torch. Knows nothing of
+how the environment or the model came here.
 """
 
 import argparse
@@ -16,15 +17,18 @@ import socket
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
-from runtime.dispatcher import Dispatcher
+from runtime.dispatcher import Dispatcher, Settings
 from runtime.jobs import MAX_WAITING, JobStore
+from runtime.measurements import Measurements
+from runtime.model_spec import Arithmetic
 from runtime.models import installed
 from runtime.network import is_loopback
 from runtime.problems import RuntimeProblem
+from runtime.retention import KEEP_BYTES, KEEP_SECONDS
 from runtime.timing import process_started
-from runtime.worker import Worker
+from runtime.worker import Loading
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -33,6 +37,7 @@ _log = logging.getLogger("runtime.server")
 #: How long a clean stop waits for answers that are under way.
 _GRACE_SECONDS = 3
 _KEY_VARIABLE = "I2V_API_KEY"
+_DAY = 24 * 3600
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -62,12 +67,32 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--max-waiting", type=int, default=MAX_WAITING, help="jobs that may wait")
     parser.add_argument("--no-warmup", action="store_true", help="be ready sooner, the first video is slower")
+    parser.add_argument(
+        "--model",
+        action="append",
+        default=[],
+        metavar="ID=DIR",
+        help="another model that may be switched to; may be given again",
+    )
+    parser.add_argument(
+        "--precision", choices=get_args(Arithmetic), help="what to compute in, if not what suits the model and device"
+    )
+    parser.add_argument(
+        "--compile", action="store_true", help="compile the model's blocks: the first video of each shape takes longer"
+    )
+    parser.add_argument(
+        "--batch", type=int, default=Settings.most_together, help="waiting videos of one shape to make in one call"
+    )
+    parser.add_argument(
+        "--hang-seconds", type=float, default=Settings.hang_seconds, help="replace a worker that is silent for so long"
+    )
+    parser.add_argument("--keep-days", type=float, default=KEEP_SECONDS / _DAY, help="how long videos are kept")
+    parser.add_argument("--keep-gb", type=float, default=KEEP_BYTES / 1e9, help="how much room videos may take")
     return parser
 
 
 def _serve(arguments: argparse.Namespace) -> None:
-    spec = installed(arguments.model_id, arguments.model_dir)
-    spec.check(arguments.model_dir)
+    loadings = _loadings(arguments)
     key = os.environ.pop(_KEY_VARIABLE, "")  # the worker has no need of it
     reached_at = arguments.published_on or arguments.host
     private = is_loopback(reached_at)
@@ -76,20 +101,40 @@ def _serve(arguments: argparse.Namespace) -> None:
             f"others can reach {reached_at}, and there is no API key", f"set {_KEY_VARIABLE}, or serve on 127.0.0.1"
         )
     listener = _bind(arguments.host, arguments.port)
-    store = JobStore(arguments.data_dir, arguments.max_waiting)
-    worker = Worker(spec, arguments.model_dir, warm_up=not arguments.no_warmup)
-    dispatcher = Dispatcher(store, worker, process_started())
+    store = JobStore(
+        arguments.data_dir,
+        arguments.max_waiting,
+        keep_seconds=arguments.keep_days * _DAY,
+        keep_bytes=int(arguments.keep_gb * 1e9),
+    )
+    measurements = Measurements(arguments.data_dir / "measurements.sqlite3")
+    settings = Settings(arguments.batch, arguments.hang_seconds, warm_up=not arguments.no_warmup)
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(arguments.data_dir.absolute() / "compiled"))
+    dispatcher = Dispatcher(store, measurements, loadings, process_started(), settings)
     try:
         from runtime.api import create_app
         from runtime.guard import ApiKey
 
         api_key = ApiKey(key) if key else None
-        app = create_app(spec, store, dispatcher, api_key=api_key, loopback_only=private)
+        app = create_app(store, dispatcher, api_key=api_key, loopback_only=private)
         asyncio.run(_listen(app, listener, dispatcher))
     finally:
         dispatcher.stop()
+        measurements.close()
         store.close()
         _log.info("stopped")
+
+
+def _loadings(arguments: argparse.Namespace) -> list[Loading]:
+    """The models that can be served, the first one first."""
+    named = [text.partition("=") for text in arguments.model]
+    directories = {arguments.model_id: arguments.model_dir, **{name: Path(place) for name, _, place in named}}
+    loadings = []
+    for model_id, directory in directories.items():
+        spec = installed(model_id, directory)
+        spec.check(directory)
+        loadings.append(Loading(spec, directory, arguments.precision, compiled=arguments.compile))
+    return loadings
 
 
 async def _listen(app: "FastAPI", listener: socket.socket, dispatcher: Dispatcher) -> None:
@@ -109,6 +154,7 @@ async def _listen(app: "FastAPI", listener: socket.socket, dispatcher: Dispatche
     class Server(uvicorn.Server):
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, dispatcher.reload)
             dispatcher.start()  # not before: on few cores its imports would keep /health waiting
             _log.info("listening on %s", _url(listener))
 

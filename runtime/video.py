@@ -1,43 +1,65 @@
-"""Frames into an MP4 that browsers play: H.264, yuv420p, BT.709, the index in front.
+"""Frames into a file: whole or not at all, with what made them written into it. The one door to the output formats.
 
-What made the video is written into it. Knows nothing of models or of HTTP.
+The suffix decides the format (`runtime.formats`). Knows nothing of models or of HTTP.
 """
 
 import contextlib
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import av
-import numpy as np
-import numpy.typing as npt
-from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
-
-from runtime import __version__
+from runtime import __version__, video_formats
+from runtime.formats import Format, format_of
 from runtime.models import ModelSpec
 from runtime.options import GenerationRequest
 from runtime.problems import RuntimeProblem
+from runtime.video_formats import Frames
 
 
-def write_mp4(path: Path, frames: npt.NDArray[np.uint8], spec: ModelSpec, request: GenerationRequest) -> None:
+def write_video(path: Path, frames: Frames, spec: ModelSpec, request: GenerationRequest) -> None:
     """Writes the whole file, or nothing at all.
 
     Args:
-        path: Where the video will be; its directory exists.
+        path: Where the video will be, its suffix one of a format; its directory exists.
         frames: Shape (frames, height, width, 3), both sides even.
         spec: The model that made them, for the metadata.
         request: What was asked for, for the frame rate and the metadata.
 
     Raises:
+        InvalidOption: The suffix is of no format.
         RuntimeProblem: The disk is full, or the place cannot be written.
     """
+    form = format_of(path)
+    write = getattr(video_formats, form.writer)
+    with _whole(path) as partial:
+        write(partial, frames, request.fps, _settings(form, spec, request))
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """What `write_video` wrote into the file about how it was made; empty if it was not made by us.
+
+    Raises:
+        OSError: There is no such file, or it cannot be read.
+    """
+    with path.open("rb") as file:
+        head = file.read(4)
+    try:
+        found = json.loads(video_formats.read_comment(path, head))
+    except Exception:  # noqa: BLE001 - a decoder fed with a file of another origin may raise anything
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+@contextmanager
+def _whole(path: Path) -> Iterator[Path]:
+    """A place beside `path` that becomes `path` when what was written there is on disk, and else is gone."""
     partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        with av.open(partial, "w", format="mp4", options={"movflags": "+faststart"}) as container:
-            container.metadata.update(_metadata(spec, request))
-            _encode(container, frames, request.fps)
+        yield partial
         with partial.open("rb") as file:
             os.fsync(file.fileno())
         partial.replace(path)
@@ -50,32 +72,7 @@ def write_mp4(path: Path, frames: npt.NDArray[np.uint8], spec: ModelSpec, reques
             partial.unlink(missing_ok=True)
 
 
-def read_settings(path: Path) -> dict[str, Any]:
-    """What `write_mp4` wrote into the file about how it was made; empty if it was not made by us."""
-    with av.open(path) as container:
-        try:
-            return dict(json.loads(container.metadata.get("comment", "{}")))
-        except ValueError:
-            return {}
-
-
-def _metadata(spec: ModelSpec, request: GenerationRequest) -> dict[str, str]:
+def _settings(form: Format, spec: ModelSpec, request: GenerationRequest) -> dict[str, Any]:
     made_by = f"i2v-setup {__version__}"
-    comment = {"model": spec.id, "model_digest": spec.digest, "made_by": made_by, **asdict(request)}
-    return {"title": request.prompt, "comment": json.dumps(comment, ensure_ascii=False)}
-
-
-def _encode(container: Any, frames: npt.NDArray[np.uint8], fps: int) -> None:
-    stream = container.add_stream("libx264", rate=fps, options={"crf": "17", "preset": "medium"})
-    stream.height, stream.width = frames.shape[1:3]
-    stream.pix_fmt = "yuv420p"
-    # Said in the file, so that every player shows the same colours.
-    stream.codec_context.colorspace = Colorspace.ITU709
-    stream.codec_context.color_range = ColorRange.MPEG
-    stream.codec_context.color_primaries = ColorPrimaries.BT709
-    stream.codec_context.color_trc = ColorTrc.BT709
-    for pixels in frames:
-        frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
-        yuv = frame.reformat(format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG)
-        container.mux(stream.encode(yuv))
-    container.mux(stream.encode(None))
+    asked = {**asdict(request), "output_format": form.name}  # the suffix has decided
+    return {"model": spec.id, "model_digest": spec.digest, "made_by": made_by, **asked}

@@ -27,6 +27,7 @@ ALLOWED = {
         "images",
         "runtime.models",
         "runtime.options",
+        "runtime.formats",
         "runtime.bounds",
         "runtime.timing",
         "runtime.__version__",
@@ -49,7 +50,10 @@ def test_imports_point_one_way(folder: str) -> None:
     assert wrong == []
 
 
-@pytest.mark.parametrize("module", ["runtime.models", "runtime.options", "runtime.bounds", "runtime.timing"])
+@pytest.mark.parametrize(
+    "module",
+    ["runtime.models", "runtime.options", "runtime.formats", "runtime.memory", "runtime.bounds", "runtime.timing"],
+)
 def test_what_the_tool_takes_from_the_runtime_needs_the_standard_library_only(module: str) -> None:
     code = f"import sys; before = set(sys.modules); import {module}; print(*set(sys.modules) - before)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)

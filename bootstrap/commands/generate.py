@@ -9,16 +9,23 @@ from typing import Any
 import click
 
 from bootstrap.commands.shared import console_of, examples, home, json_option, model_option
+from runtime import formats
 
 
 @click.command(
     epilog=examples(
         "i2v-setup generate photo.jpg -o video.mp4",
         'i2v-setup generate photo.jpg -o video.mp4 --preset preview --prompt "clouds drift" --seed 7',
+        "i2v-setup generate photo.jpg -o video.gif --seed 7",
     )
 )
 @click.argument("image", type=click.Path(path_type=Path))
-@click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="The video, an .mp4 file.")
+@click.option(
+    *("-o", "--out"),
+    required=True,
+    type=click.Path(path_type=Path),
+    help=f"The video. Its suffix decides the format: {formats.in_words()}.",
+)
 @model_option
 @click.option("--preset", default="standard", show_default=True, metavar="NAME", help="standard or preview.")
 @click.option("--prompt", help="What should happen in the video.")

@@ -15,6 +15,7 @@ from bootstrap import deployments, state
 from bootstrap.cli import main
 from bootstrap.commands.generate import as_typed, generate
 from bootstrap.report import Section, Timing
+from runtime.formats import FORMATS
 from tests.conftest import COMMAND, PHOTO, Invoke
 
 COMMANDS = sorted(main.commands)
@@ -90,6 +91,18 @@ def test_without_an_installation_the_hint_says_how_to_make_one(command: list[str
     done = invoke(*command)
     assert done.exit_code == 1
     assert "i2v-setup install" in told(done.output)[1]
+
+
+def test_a_suffix_of_no_format_is_wrong_usage_before_anything_else_is_looked_at(invoke: Invoke) -> None:
+    done = invoke("generate", str(PHOTO), "-o", "out.avi")
+    error, hint = told(done.output)
+    assert done.exit_code == 2
+    assert all(row.suffix in error and row.about in hint for row in FORMATS.values())
+
+
+def test_the_help_of_generate_says_which_formats_there_are(invoke: Invoke) -> None:
+    text = " ".join(invoke("generate", "--help").output.split())
+    assert all(f"{row.suffix} ({row.about})" in text for row in FORMATS.values())
 
 
 def test_a_port_out_of_range_is_clicks_own_usage_error(invoke: Invoke) -> None:

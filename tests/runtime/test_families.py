@@ -16,6 +16,7 @@ from safetensors import safe_open
 
 from runtime.bounds import InvalidOption
 from runtime.families import FAMILIES
+from runtime.footprint import Knobs, Residency
 from runtime.models import MODELS
 from runtime.options import GenerationRequest, smallest_request
 from runtime.quiet import hush
@@ -137,6 +138,52 @@ def test_a_family_runs_in_the_precision_that_a_gpu_would_use(family: str, load: 
     assert len(engine.generate(photo, least(family), lambda *_: None).frames)
 
 
+@pytest.mark.parametrize("family", [name for name, family in FAMILIES.items() if family.batches])
+def test_two_videos_of_one_call_are_those_that_are_made_alone_to_a_hundred_thousandth(
+    family: str, load: Load, photo: Image.Image, monkeypatch: pytest.MonkeyPatch, pipeline: Any
+) -> None:
+    monkeypatch.setattr(pipeline, "_checked", lambda video, _request: video)  # before rounding to bytes
+    engine = load(family)
+    pictures = [photo, photo.rotate(90)]
+    requests = [least(family, seed=1, prompt="a boat"), least(family, seed=2, prompt="a train", negative_prompt="rain")]
+    together = engine.generate_together(pictures, requests, lambda *_: None).videos
+    assert np.abs(together[0] - together[1]).max() > 0.01
+    for picture, request, made in zip(pictures, requests, together, strict=True):
+        alone = engine.generate(picture, request, lambda *_: None).videos[0]
+        assert np.abs(made - alone).max() <= 1e-5
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_knobs_that_save_memory_leave_the_video_nearly_as_it_is(
+    family: str, load: Load, photo: Image.Image
+) -> None:
+    engine, request = load(family), smallest_request(SPECS[family])
+    plain = engine.generate(photo, request, lambda *_: None).frames
+    made = engine.generate(photo, request, lambda *_: None, Knobs(2, forward_chunking=True, tiling=True)).frames
+    # SVD's decoder looks along the frames that it decodes together, and tiles are blended at their seams.
+    assert np.abs(made.astype(int) - plain.astype(int)).mean() < 16
+    assert np.array_equal(plain, engine.generate(photo, request, lambda *_: None).frames)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_denoiser_that_is_stored_in_eight_bits_still_makes_a_video(
+    family: str, load: Load, photo: Image.Image
+) -> None:
+    import torch
+
+    engine = load(family, precision="fp32", residency=Residency(fp8=True))
+    denoiser = getattr(engine._pipeline, FAMILIES[family].denoiser)
+    assert torch.float8_e4m3fn in {tensor.dtype for tensor in denoiser.parameters()}
+    assert len(engine.generate(photo, least(family), lambda *_: None).frames)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_classes_that_are_compiled_block_by_block_are_those_of_the_denoiser(family: str, load: Load) -> None:
+    denoiser = getattr(load(family)._pipeline, FAMILIES[family].denoiser)
+    found = {type(module).__name__ for module in denoiser.modules()}
+    assert set(FAMILIES[family].blocks) <= found
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_on_a_cpu_every_part_is_widened_to_fp32(family: str, load: Load) -> None:
     import torch
@@ -228,6 +275,6 @@ def test_code_that_lies_beside_the_weights_is_not_run(
     index = json.loads((copy / "model_index.json").read_text())
     for change in ({"_class_name": ["own", "Own"]}, {"transformer": ["own", "Own"]}):
         (copy / "model_index.json").write_text(json.dumps({**index, **change}))
-        with contextlib.suppress(pipeline.EngineProblem):
+        with contextlib.suppress(pipeline.loading.LoadProblem):
             pipeline.Engine.load(SPECS[family], copy)
         assert not witness.exists()

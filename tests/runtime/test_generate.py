@@ -11,6 +11,7 @@ from typing import Any
 
 import av
 import pytest
+from PIL import Image
 
 from runtime.models import model
 from runtime.options import build_request
@@ -56,6 +57,16 @@ def test_a_video_is_made_and_every_phase_is_told(tmp_path: Path) -> None:
     assert read_settings(out)["seed"] == 5
 
 
+def test_the_suffix_decides_the_format(tmp_path: Path) -> None:
+    out = tmp_path / "video.GIF"
+    events, done = run(arguments(out))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert events[-1]["request"]["output_format"] == "gif"
+    with Image.open(out, formats=["GIF"]) as picture:
+        assert (picture.n_frames, picture.size) == (3, (128, 64))  # type: ignore[attr-defined]
+    assert read_settings(out)["output_format"] == "gif"
+
+
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
@@ -65,11 +76,13 @@ def test_a_video_is_made_and_every_phase_is_told(tmp_path: Path) -> None:
         ({"options": "[1]"}, "the options cannot be used"),
         ({"options": '{"stepz": 3}'}, "stepz"),
         ({"options": '{"model": 3}'}, "model"),
+        ({"options": '{"output_format": "gif"}'}, "output_format"),
         ({"options": '{"size": 3}'}, "the options cannot be used"),
         ({"options": '{"num_frames": "3"}'}, "num_frames is '3'"),
         ({"model-id": "sora"}, "unknown model 'sora'"),
         ({"out": "/nowhere/video.mp4"}, "no directory /nowhere"),
         ({"out": "/"}, "is a directory"),
+        ({"out": "video.avi"}, "does not end in .mp4, .webm, .gif or .zip"),
         ({"model-dir": "/nowhere"}, "does not hold the model demo"),
     ],
 )

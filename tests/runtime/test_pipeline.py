@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from runtime.footprint import Knobs
 from runtime.models import model
 from runtime.options import build_request
 from runtime.quiet import hush
@@ -117,9 +118,9 @@ def test_frames_that_show_nothing_are_a_failure(
     tensors = load_file(weights)
     tensors["decoder.conv_out.weight"].fill_(value)
     save_file(tensors, weights, {"format": "pt"})
-    engine = pipeline.Engine.load(model("demo"), broken)
+    made = pipeline.Engine.load(model("demo"), broken).generate(photo, REQUEST, lambda *_: None)
     with pytest.raises(pipeline.EngineProblem, match=message):
-        engine.generate(photo, REQUEST, lambda *_: None)
+        _ = made.frames
 
 
 def test_weights_that_are_not_safetensors_are_never_loaded(pipeline: Any, tmp_path: Path) -> None:
@@ -127,7 +128,7 @@ def test_weights_that_are_not_safetensors_are_never_loaded(pipeline: Any, tmp_pa
     shutil.copytree(demo_directory(), copy)
     weights = copy / "unet" / "diffusion_pytorch_model.fp16.safetensors"
     weights.rename(weights.with_name("diffusion_pytorch_model.fp16.bin"))
-    with pytest.raises(pipeline.EngineProblem, match="cannot load"):
+    with pytest.raises(pipeline.loading.LoadProblem, match="cannot load"):
         pipeline.Engine.load(replace(model("demo"), manifest=None), copy)
 
 
@@ -136,15 +137,53 @@ def test_damaged_weights_are_said_in_one_line(pipeline: Any, tmp_path: Path) -> 
     shutil.copytree(demo_directory(), copy)
     weights = copy / "unet" / "diffusion_pytorch_model.fp16.safetensors"
     weights.write_bytes(b"\xff" * weights.stat().st_size)
-    with pytest.raises(pipeline.EngineProblem, match="cannot load the model demo") as raised:
+    with pytest.raises(pipeline.loading.LoadProblem, match="cannot load the model demo") as raised:
         pipeline.Engine.load(model("demo"), copy)
     assert "\n" not in str(raised.value)
 
 
-def test_on_a_cpu_fp16_weights_are_computed_in_fp32(pipeline: Any, engine: Any) -> None:
+def test_on_a_cpu_fp16_weights_are_computed_in_fp32_and_on_a_gpu_in_their_own_precision(pipeline: Any) -> None:
     import torch
 
-    spec = model("demo")
-    assert pipeline.compute_dtype(spec, torch.device("cpu")) is torch.float32
-    assert pipeline.compute_dtype(spec, torch.device("cuda")) is torch.float16
-    assert pipeline.compute_dtype(replace(spec, precision="bf16"), torch.device("cuda")) is torch.bfloat16
+    spec, decide = model("demo"), pipeline.loading.compute_precision
+    assert decide(spec, torch.device("cpu")) == "fp32"
+    assert decide(spec, torch.device("cuda")) == "fp16"
+    assert decide(replace(spec, precision="bf16"), torch.device("cuda")) == "bf16"
+
+
+@pytest.mark.parametrize("precision", ["fp16", "bf16", "autocast"])
+def test_other_precisions_make_nearly_the_same_video(
+    pipeline: Any, photo: Image.Image, video: Frames, precision: str
+) -> None:
+    engine = pipeline.Engine.load(model("demo"), demo_directory(), precision)
+    made = engine.generate(photo, REQUEST, lambda *_: None).frames
+    difference = np.abs(made.astype(int) - video.astype(int))
+    assert difference.max() > 0
+    assert difference.mean() < 4  # of 255
+
+
+def test_the_knobs_that_save_memory_leave_the_video_as_it_is(engine: Any, photo: Image.Image, video: Frames) -> None:
+    for knobs in (Knobs(1), Knobs(3, forward_chunking=True)):
+        made = engine.generate(photo, REQUEST, lambda *_: None, knobs).frames
+        assert np.abs(made.astype(int) - video.astype(int)).max() <= 1
+    assert np.array_equal(video, engine.generate(photo, REQUEST, lambda *_: None).frames)
+
+
+def test_the_most_memory_of_a_call_is_measured(engine: Any, photo: Image.Image) -> None:
+    small, large = (
+        engine.generate(
+            photo, build_request("preview", model=model("demo"), size=size, num_inference_steps=1), lambda *_: None
+        ).peak_bytes
+        for size in ("64x64", "512x512")
+    )
+    assert 0 <= small < large
+    assert large > 8 * 512 * 512 * 3 * 4  # the frames alone, as floats
+
+
+def test_several_videos_of_one_call_are_those_that_are_made_alone(engine: Any, photo: Image.Image) -> None:
+    pictures = [photo, photo.rotate(90), Image.linear_gradient("L").convert("RGB")]
+    requests = [replace(REQUEST, seed=seed, prompt=prompt) for seed, prompt in ((1, "a boat"), (2, "a train"), (3, ""))]
+    together = engine.generate_together(pictures, requests, lambda *_: None).videos
+    for picture, request, made in zip(pictures, requests, together, strict=True):
+        alone = engine.generate(picture, request, lambda *_: None).frames
+        assert np.abs(made.astype(int) - alone.astype(int)).max() <= 1
