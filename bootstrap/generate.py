@@ -36,11 +36,18 @@ class Made:
 
 
 def generate(
-    home: Home, image: Path, out: Path, model_id: str | None, settings: Mapping[str, Any], console: Console
+    home: Home,
+    image: Path,
+    out: Path,
+    model_id: str | None,
+    settings: Mapping[str, Any],
+    console: Console,
+    precision: str | None = None,
 ) -> Made:
     """Make `out` from `image`, in the format that its suffix means.
 
-    `settings` are `build_request`'s arguments; None stands for the preset's.
+    `settings` are `build_request`'s arguments; None stands for the preset's. Without `precision`, the model is computed
+    in what suits it and the device.
 
     Raises:
         SetupError: nothing installed, no such picture, or the generation failed.
@@ -56,6 +63,7 @@ def generate(
     recorder = Recorder("generate", model=model.id, picture=image.name, video=str(out))
     arguments = ["--model-id", model.id, "--model-dir", str(weights.directory(home, model))]
     arguments += ["--image", str(image.absolute()), "--out", str(out.absolute()), "--options", json.dumps(given)]
+    arguments += ["--precision", precision] if precision else []
     with console.working("generate") as task:
 
         def tell(event: children.Event) -> None:

@@ -37,16 +37,20 @@ Status = Mapping[str, Any]
 Check = Callable[[], None]  # raises if the server has ended
 
 
-def run_local(home: Home, model_id: str | None, host: str, port: int, console: Console) -> None:
-    """Serve in the current environment until Ctrl-C.
+def run_local(
+    home: Home, model_id: str | None, address: tuple[str, int], precision: str | None, console: Console
+) -> None:
+    """Serve in the current environment until Ctrl-C, on a host and port.
 
     Raises:
         SetupError: nothing installed, the port taken, or the server died.
     """
+    host, port = address
     generation = current.current(home)
     model = installed_model(home, model_id)
     arguments = ["--model-id", model.id, "--model-dir", str(weights.directory(home, model))]
     arguments += ["--host", host, "--port", str(port), "--data-dir", str(writable(home.server))]
+    arguments += ["--precision", precision] if precision else []
     recorder = Recorder("run", model=model.id, torch=generation.build)
     command = [str(generation.python_path), "-m", "runtime.server", *arguments]
 

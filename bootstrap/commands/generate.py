@@ -8,8 +8,9 @@ from typing import Any
 
 import click
 
-from bootstrap.commands.shared import console_of, examples, home, json_option, model_option
+from bootstrap.commands.shared import console_of, examples, home, json_option, model_option, precision_option
 from runtime import formats
+from runtime.options import PRESETS
 
 
 @click.command(
@@ -27,7 +28,7 @@ from runtime import formats
     help=f"The video. Its suffix decides the format: {formats.in_words()}.",
 )
 @model_option
-@click.option("--preset", default="standard", show_default=True, metavar="NAME", help="standard or preview.")
+@click.option("--preset", default="standard", show_default=True, metavar="NAME", help=f"One of {', '.join(PRESETS)}.")
 @click.option("--prompt", help="What should happen in the video.")
 @click.option("--negative-prompt", help="What should not.")
 @click.option("--size", metavar="WxH", help="By default the picture's shape at the preset's area.")
@@ -36,16 +37,26 @@ from runtime import formats
 @click.option("--guidance", "guidance_scale", type=float, help="Guidance scale.")
 @click.option("--fps", type=int, help="Frames per second.")
 @click.option("--seed", type=int, help="The same seed gives the same video.")
+@precision_option
 @json_option
 @click.pass_context
-def generate(ctx: click.Context, /, image: Path, out: Path, model: str | None, as_json: bool, **settings: Any) -> None:
+def generate(
+    ctx: click.Context,
+    /,
+    image: Path,
+    out: Path,
+    model: str | None,
+    precision: str | None,
+    as_json: bool,
+    **settings: Any,
+) -> None:
     """Make one video from one picture; no server needed."""
     from bootstrap import generate as command
     from runtime.bounds import InvalidOption
 
     console = console_of(ctx)
     try:
-        made = command.generate(home(), image, out, model, settings, console)
+        made = command.generate(home(), image, out, model, settings, console, precision)
     except InvalidOption as error:
         raise InvalidOption(as_typed(ctx, str(error)), as_typed(ctx, error.hint)) from error
     if as_json:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import click
+
+from runtime.models import Arithmetic
 
 if TYPE_CHECKING:
     from bootstrap.console import Console
@@ -39,6 +41,11 @@ mirror_option = click.option(
     "--mirror", default="auto", show_default=True, metavar="auto|ID|URL|upstream", help="Where the packages come from."
 )
 model_option = click.option("--model", metavar="ID", help="The model; by default the one deployed last.")
+precision_option = click.option(
+    "--precision",
+    type=click.Choice(get_args(Arithmetic)),
+    help="What the model is computed in; by default what suits it and the device.",
+)
 torch_option = click.option(
     "--torch", default="auto", show_default=True, metavar="auto|BUILD", help="The build of PyTorch."
 )
