@@ -145,7 +145,7 @@ async def ready(use: _Use) -> JSONResponse:
 
 
 @_videos.get("/options")
-async def options(use: _Use) -> dict[str, Any]:
+def options(use: _Use) -> dict[str, Any]:
     """What can be asked for: what fits now, why the rest does not, and how long it takes."""
     spec, room = use.spec, use.dispatcher.state.room
     return {
@@ -186,14 +186,13 @@ async def create(request: Request, use: _Use) -> dict[str, Any]:
         raise Refusal(503, "worker_unavailable", broken, {"Retry-After": "30"})
     key = request.headers.get("idempotency-key")
     try:
-        if key is None or use.store.with_key(key) is None:
-            await to_thread.run_sync(use.store.check_room)  # before the upload is read
+        await to_thread.run_sync(_check_room, use.store, key)  # before the upload is read
         async with request.form(max_files=1, max_fields=32, max_part_size=_MAX_FIELD) as form:
             fields, upload = _read_form(form)
             picture, size = await to_thread.run_sync(_take_picture, upload, limiter=use.decoding)
         spec = use.spec
         wanted = fields.to_request(spec, size)
-        _check_fits(wanted, use)
+        await to_thread.run_sync(_check_fits, wanted, use)
         add = partial(use.store.add, spec.id, wanted, picture, key=key, fingerprint=_fingerprint(fields, picture))
         job = await to_thread.run_sync(add)
     except KeyReused as problem:
@@ -236,6 +235,12 @@ def delete(video_id: str, use: _Use) -> dict[str, Any]:
     if not use.dispatcher.cancel(video_id):
         use.store.remove(video_id)
     return {"id": video_id, "object": "video.deleted", "deleted": True}
+
+
+def _check_room(store: JobStore, key: str | None) -> None:
+    """Raises QueueFull if there is no room; a video that is known by its key needs none."""
+    if key is None or store.with_key(key) is None:
+        store.check_room()
 
 
 def _check_fits(wanted: GenerationRequest, use: _Services) -> None:

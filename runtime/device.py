@@ -15,10 +15,11 @@ from runtime.memory import Room
 
 _STATUS = Path("/proc/self/status")
 _PEAK_RESET = "5"  # what makes the kernel count the largest resident size anew
-#: Where a container's limit stands: cgroup 2, then 1.
-_LIMITS = (
-    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
-    ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
+#: Where a container's limit and its use stand, and what of the use the kernel would give back, as files that were read
+#: and are not looked at any more: cgroup 2, then 1.
+_CGROUPS = (
+    (Path("/sys/fs/cgroup"), "memory.max", "memory.current", "inactive_file"),
+    (Path("/sys/fs/cgroup/memory"), "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
 )
 
 
@@ -39,10 +40,11 @@ def room(device: torch.device) -> Room:
         return Room("cuda", total, free + torch.cuda.memory_reserved(device), device_name(device))
     facts = _kilobytes(Path("/proc/meminfo"))
     total, available = facts.get("MemTotal", 0), facts.get("MemAvailable", 0)
-    for limit, used in _LIMITS:
+    for cgroup, limit, used, reclaimable in _CGROUPS:
         with contextlib.suppress(OSError, ValueError):  # no container, or one without a limit ("max")
-            most = int(Path(limit).read_text(encoding="ascii"))
-            total, available = min(total, most), min(available, most - int(Path(used).read_text(encoding="ascii")))
+            most = int((cgroup / limit).read_text(encoding="ascii"))
+            in_use = int((cgroup / used).read_text(encoding="ascii")) - _line(cgroup / "memory.stat", reclaimable)
+            total, available = min(total, most), min(available, most - in_use)
     return Room("cpu", total, available + _kilobytes(_STATUS).get("RssAnon", 0), device_name(device))
 
 
@@ -86,6 +88,12 @@ def _reset_resident_peak() -> int:
     except OSError:
         return 0
     return _kilobytes(_STATUS).get("VmRSS", 0)
+
+
+def _line(path: Path, name: str) -> int:
+    """The number of the line `NAME 123` of a file; 0 where there is none."""
+    lines = (line.split() for line in path.read_text(encoding="ascii").splitlines())
+    return next((int(line[1]) for line in lines if line[0] == name), 0)
 
 
 def _kilobytes(path: Path) -> dict[str, int]:

@@ -37,9 +37,10 @@ from runtime.messages import (
     Step,
     Task,
 )
-from runtime.model_spec import ModelSpec
+from runtime.model_spec import Arithmetic, ModelSpec
 from runtime.options import GenerationRequest
 from runtime.problems import RuntimeProblem
+from runtime.status import Live, Settings, State
 from runtime.succession import Successor
 from runtime.timing import Phase
 from runtime.worker import Loading, Worker, WorkerDied
@@ -54,66 +55,6 @@ _GUESSED_SECONDS = 10.0
 _SWEEP_SECONDS = 60.0
 #: Videos that may wait for their file to be written; a faster denoiser waits.
 _MOST_WRITING = 4
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How the dispatcher works.
-
-    Attributes:
-        most_together: Waiting jobs of one shape that are made in one call. More than one was not measured to gain
-            anything yet.
-        hang_seconds: A worker that says nothing for so long while it is at work is replaced. The longest silence is a
-            single step, or the decoding.
-        warm_up: Whether a worker makes a small video before it is called ready.
-    """
-
-    most_together: int = 1
-    hang_seconds: float = 1800.0
-    warm_up: bool = True
-
-
-@dataclass(frozen=True)
-class State:
-    """How the server is. `phases` are those of the first start, the server's own before the worker's.
-
-    Attributes:
-        ready: Whether the worker takes jobs.
-        device: Its name.
-        precision: What the model is computed in.
-        error: Why there is no worker.
-        restarts: How often a worker died.
-        reloading: Whether another worker is being made ready, by the name of its model.
-        reload_error: Why the last reload failed.
-        room: The memory that the worker had when it was last asked.
-        server_phases: Until it listened.
-        worker_phases: From there until ready.
-    """
-
-    ready: bool = False
-    device: str | None = None
-    precision: str | None = None
-    error: str | None = None
-    restarts: int = 0
-    reloading: str | None = None
-    reload_error: str | None = None
-    room: Room | None = None
-    server_phases: tuple[Phase, ...] = ()
-    worker_phases: tuple[Phase, ...] = ()
-
-    @property
-    def phases(self) -> tuple[Phase, ...]:
-        """All of them, in order."""
-        return self.server_phases + self.worker_phases
-
-
-@dataclass(frozen=True)
-class Live:
-    """How far a job is; `remaining` seconds are None until they can be told."""
-
-    step: int
-    steps: int
-    remaining: float | None = None
 
 
 @dataclass
@@ -153,7 +94,6 @@ class Dispatcher:
         self._store = store
         self._measurements = measurements
         self._worker = Worker(loadings[0])
-        self._precision = loadings[0].precision or loadings[0].spec.precision
         self._epoch = epoch
         self._thread = threading.Thread(target=self._work, name="dispatcher", daemon=True)
         self._stopping = threading.Event()
@@ -241,7 +181,8 @@ class Dispatcher:
         live, call = self._live, self._call
         if live and live.remaining:
             return max(1, round(live.remaining))
-        expected = self.expected(next(iter(call.jobs.values())).request) if call else None
+        job = next(iter(call.jobs.values()), None) if call else None
+        expected = self.expected(job.request) if job else None
         return max(1, round(expected.seconds if expected else _GUESSED_SECONDS))
 
     # The thread
@@ -376,7 +317,8 @@ class Dispatcher:
                     self._writing.update({token: (job, call) for token, job in self._call.jobs.items()})
                 self._end_call()
             case Done(token, encode):
-                self._finish(*self._writing.pop(token), encode)
+                self._finish(*self._writing[token], encode)
+                del self._writing[token]
             case Failed(str() as token):
                 self._fail(self._forget(token), answer)
 
@@ -454,8 +396,7 @@ class Dispatcher:
                 return
 
     def _welcome(self, ready: Ready) -> None:
-        self._precision = ready.precision
-        self._change(ready=True, device=ready.room.name, precision=ready.precision, room=ready.room, error=None)
+        self._change(ready=True, precision=ready.precision, room=ready.room, error=None)
         if ready.call:
             self._measurements.add(self._kind(self._spec), ready.call)
 
@@ -505,6 +446,11 @@ class Dispatcher:
     @property
     def _spec(self) -> ModelSpec:
         return self._worker.loading.spec
+
+    @property
+    def _precision(self) -> Arithmetic:
+        """What the worker computes in; before there was one, what it probably will."""
+        return self.state.precision or self._worker.loading.precision or self._spec.precision
 
     def _kind(self, spec: ModelSpec) -> Kind:
         residency = self._worker.loading.residency

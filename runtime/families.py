@@ -34,7 +34,7 @@ class Family:
     Attributes:
         pipeline: The diffusers class that loads the directory.
         arguments: What the pipeline is called with for pictures, cut to size, and their requests, which are of one
-            shape (`same_call`), and for the knobs of the call.
+            shape (`Job.goes_with`), and for the knobs of the call.
         side_step: Sides are multiples of this.
         sizes: The only widths and heights that it makes; empty: all that `side_step` allows.
         frame_step: Frame counts are one more than a multiple of this.

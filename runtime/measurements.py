@@ -1,6 +1,6 @@
 """What calls of the model took on this machine, kept on disk: the source of expected times and of measured peaks.
 
-One SQLite file, the latest few hundred calls for each device, model and arithmetic. It can be removed at any time: then
+One SQLite file, the latest few hundred calls. It can be removed at any time: then
 times are unknown and peaks are predicted until jobs have run. Standard library alone; knows nothing of how anything is
 measured.
 """
@@ -10,8 +10,7 @@ import sqlite3
 import statistics
 import threading
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
 from runtime.footprint import Knobs
@@ -96,21 +95,21 @@ class Measurements:
 
     def peak(self, kind: Kind, request: GenerationRequest, batch: int, knobs: Knobs) -> int | None:
         """The most bytes that such a call held beside the weights; None: not known."""
-        with self._reading() as database:
-            row = database.execute(
+        with self._mutex:
+            row = self._database.execute(
                 "SELECT max(peak) FROM calls WHERE device = ? AND model = ? AND how = ? AND width = ? "
                 "AND height = ? AND frames = ? AND batch = ? AND knobs = ? AND peak > 0",
-                (*_key(kind), *_shape(request), batch, repr(knobs)),
+                (*astuple(kind), *_shape(request), batch, repr(knobs)),
             ).fetchone()
         return int(row[0]) if row and row[0] else None
 
     def expected(self, kind: Kind, request: GenerationRequest) -> Expected | None:
         """How long such a video takes from the call to its file; None: nothing has been measured yet."""
-        with self._reading() as database:
-            rows = database.execute(
+        with self._mutex:
+            rows = self._database.execute(
                 "SELECT width, height, frames, batch, step, decode, encode FROM calls "
                 "WHERE device = ? AND model = ? AND how = ? AND step IS NOT NULL ORDER BY number DESC",
-                _key(kind),
+                astuple(kind),
             ).fetchall()
         if not rows:
             return None
@@ -131,7 +130,7 @@ class Measurements:
         knobs: Knobs,
         *took: float | None,
     ) -> None:
-        values = (*_key(kind), *_shape(request), batch, repr(knobs), *took, time.time())
+        values = (*astuple(kind), *_shape(request), batch, repr(knobs), *took, time.time())
         with self._mutex, contextlib.suppress(sqlite3.Error), self._database as database:  # it is only of use
             database.execute(
                 "INSERT INTO calls (device, model, how, width, height, frames, batch, knobs, step, decode, encode, "
@@ -140,11 +139,6 @@ class Measurements:
             )
             database.execute("DELETE FROM calls WHERE number <= (SELECT max(number) FROM calls) - ?", (_KEPT,))
 
-    @contextlib.contextmanager
-    def _reading(self) -> Iterator[sqlite3.Connection]:
-        with self._mutex:
-            yield self._database
-
 
 def _open(path: Path) -> sqlite3.Connection:
     database = sqlite3.connect(path, check_same_thread=False)
@@ -152,10 +146,6 @@ def _open(path: Path) -> sqlite3.Connection:
     database.execute("PRAGMA synchronous = OFF")
     database.executescript(_SCHEMA)
     return database
-
-
-def _key(kind: Kind) -> tuple[str, str, str]:
-    return kind.device, kind.model, kind.how
 
 
 def _shape(request: GenerationRequest) -> tuple[int, int, int]:

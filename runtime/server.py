@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
-from runtime.dispatcher import Dispatcher, Settings
+from runtime.dispatcher import Dispatcher
 from runtime.jobs import MAX_WAITING, JobStore
 from runtime.measurements import Measurements
 from runtime.model_spec import Arithmetic
@@ -27,6 +27,7 @@ from runtime.models import installed
 from runtime.network import is_loopback
 from runtime.problems import RuntimeProblem
 from runtime.retention import KEEP_BYTES, KEEP_SECONDS
+from runtime.status import Settings
 from runtime.timing import process_started
 from runtime.worker import Loading
 
