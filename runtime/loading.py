@@ -17,6 +17,7 @@ from typing import Any
 
 import diffusers
 import torch
+from diffusers.hooks import apply_group_offloading
 
 from runtime.families import FAMILIES, Family
 from runtime.footprint import Residency
@@ -101,16 +102,27 @@ def _place(pipeline: Any, family: Family, device: torch.device, dtype: torch.dty
     if residency.offload == "model":
         pipeline.enable_model_cpu_offload(device=device)
     elif residency.offload == "group":
-        pipeline.enable_group_offload(
-            onload_device=device,
-            offload_type="block_level",
-            num_blocks_per_group=_BLOCKS_PER_GROUP,
-            use_stream=device.type == "cuda",
-        )
+        _bring_by_groups(pipeline, family, device)
     elif device.type == "cuda":
         _to_gpu(pipeline, device)
     else:
         pipeline.to(device)
+
+
+def _bring_by_groups(pipeline: Any, family: Family, device: torch.device) -> None:
+    """The denoiser by blocks and the encoders by layers. The VAE stays: it is small, and most are left behind else.
+
+    By blocks an encoder would come over as a whole: its blocks lie too deep (huggingface/diffusers#12319 and #12692).
+    """
+    settings = {"onload_device": device, "use_stream": device.type == "cuda"}
+    for name, part in pipeline.components.items():
+        if name == "vae":
+            part.to(device)
+        elif name == family.denoiser:
+            by_blocks = {"offload_type": "block_level", "num_blocks_per_group": _BLOCKS_PER_GROUP}
+            apply_group_offloading(part, **by_blocks, **settings)
+        elif isinstance(part, torch.nn.Module):
+            apply_group_offloading(part, offload_type="leaf_level", **settings)
 
 
 def _to_gpu(pipeline: Any, device: torch.device) -> None:

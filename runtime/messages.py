@@ -10,7 +10,7 @@ from the worker   PhaseEnded …, Ready           while it starts
 from dataclasses import dataclass
 from pathlib import Path
 
-from runtime.footprint import Knobs
+from runtime.footprint import Knobs, Residency
 from runtime.memory import Room
 from runtime.model_spec import Arithmetic
 from runtime.options import GenerationRequest
@@ -79,6 +79,7 @@ class Ready:
 
     room: Room
     precision: Arithmetic
+    residency: Residency
     call: Call | None = None
 
 

@@ -34,6 +34,8 @@ OnStep = Callable[[int, int], None]
 _FLAT = 3
 #: The blocks inside these look along the frames, and not over the picture.
 _TEMPORAL = ("TransformerTemporalModel", "AnimateDiffTransformer3D")
+#: Those inside these look over the picture; SVD's also hold blocks along the frames, which see to that by themselves.
+_SPATIAL = ("Transformer2DModel", "TransformerSpatioTemporalModel")
 
 
 class EngineProblem(RuntimeProblem):
@@ -184,11 +186,13 @@ class Engine:
         vae = self._pipeline.vae
         if hasattr(vae, "use_tiling"):  # SVD's has no tiles
             (vae.enable_tiling if knobs.tiling else vae.disable_tiling)()
+        if hasattr(vae, "use_framewise_decoding"):  # tiles in time too, without which LTX is spared little
+            vae.use_framewise_decoding = knobs.tiling
         denoiser = getattr(self._pipeline, FAMILIES[self.spec.family].denoiser)
         for module in denoiser.modules():
             if type(module).__name__ in _TEMPORAL:
                 _chunk_feed_forward(module, 1 if knobs.forward_chunking else None, dim=1)
-            elif type(module).__name__ == "Transformer2DModel":
+            elif type(module).__name__ in _SPATIAL:
                 _chunk_feed_forward(module, 1 if knobs.forward_chunking else None, dim=0)
 
     def _arithmetic(self) -> contextlib.AbstractContextManager[Any]:
@@ -239,14 +243,15 @@ def _checked(video: npt.NDArray[np.floating[Any]], request: GenerationRequest) -
             f"not {request.num_frames} of {request.width}x{request.height}",
             "ask for another size or number of frames",
         )
-    if not np.isfinite(video).all():
-        return EngineProblem(
-            "the model made values that are not numbers (NaN), so there is no video",
-            "try another seed or a lower guidance scale; if it stays, the weights or their precision are wrong",
-        )
-    frames = (video * 255).round().clip(0, 255).astype(np.uint8)
-    for index, frame in enumerate(frames):
-        if np.ptp(frame, axis=(0, 1)).max() < _FLAT:
+    frames = np.empty(video.shape, np.uint8)
+    for index, frame in enumerate(video):  # one by one: all at once would take several times the room of the video
+        if not np.isfinite(frame).all():
+            return EngineProblem(
+                "the model made values that are not numbers (NaN), so there is no video",
+                "try another seed or a lower guidance scale; if it stays, the weights or their precision are wrong",
+            )
+        frames[index] = (frame * 255).round().clip(0, 255)
+        if np.ptp(frames[index], axis=(0, 1)).max() < _FLAT:
             return EngineProblem(
                 f"frame {index + 1} of {len(frames)} is one flat colour, so there is no video", "try another seed"
             )

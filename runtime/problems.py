@@ -24,3 +24,8 @@ class RuntimeProblem(Exception):
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message)
         self.hint = hint
+
+
+def in_full(message: str, hint: str) -> str:
+    """A problem in one line."""
+    return f"{message} ({hint})" if hint else message

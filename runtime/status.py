@@ -1,7 +1,8 @@
 """How the dispatcher is set up, and what it tells of itself and of the jobs. Standard library alone."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from runtime.footprint import Residency
 from runtime.memory import Room
 from runtime.model_spec import Arithmetic
 from runtime.timing import Phase
@@ -31,6 +32,7 @@ class State:
     Attributes:
         ready: Whether the worker takes jobs.
         precision: What the model is computed in.
+        residency: How it is loaded.
         error: Why there is no worker.
         restarts: How often a worker died.
         reloading: Whether another worker is being made ready, by the name of its model.
@@ -42,6 +44,7 @@ class State:
 
     ready: bool = False
     precision: Arithmetic | None = None
+    residency: Residency = field(default_factory=Residency)
     error: str | None = None
     restarts: int = 0
     reloading: str | None = None

@@ -15,15 +15,17 @@ class Successor:
     """The worker, and how far it is.
 
     Attributes:
+        loading: What was asked for.
         worker: Its handle; nobody else uses it before it is ready.
         begun: Whether `begin` was called.
         ready: What it said when it could take tasks; None: not yet.
         problem: Why it cannot.
     """
 
-    def __init__(self, loading: Loading, on_change: Callable[[], None]) -> None:
+    def __init__(self, loading: Loading, worker: Worker, on_change: Callable[[], None]) -> None:
         """`on_change` is called from another thread when `ready` or `problem` is there."""
-        self.worker = Worker(loading)
+        self.loading = loading
+        self.worker = worker
         self.begun = False
         self.ready: Ready | None = None
         self.problem: RuntimeProblem | None = None

@@ -9,7 +9,7 @@ import contextlib
 import multiprocessing
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -38,14 +38,14 @@ class Loading:
         spec: The model.
         directory: Where its files lie.
         precision: What to compute in; None takes what suits the device.
-        residency: Where the weights wait.
+        residency: Where the weights wait; None: where the standard preset needs them to, if it does.
         compiled: Whether to compile the denoiser's blocks.
     """
 
     spec: ModelSpec
     directory: Path
     precision: Arithmetic | None = None
-    residency: Residency = field(default_factory=Residency)
+    residency: Residency | None = None
     compiled: bool = False
 
 

@@ -14,7 +14,7 @@ from multiprocessing.connection import Connection
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
-from runtime import messages
+from runtime import memory, messages
 from runtime.messages import Answer, Call, Done, Failed, Item, Look, Made, PhaseEnded, Ready, Seen, Step, Task
 from runtime.options import build_request
 from runtime.problems import RuntimeProblem
@@ -37,7 +37,7 @@ def serve(connection: Connection, loading: "Loading", warm_up: bool) -> None:
         return
     from runtime.device import room
 
-    line.send(Ready(room(engine.device), engine.precision, call))
+    line.send(Ready(room(engine.device), engine.precision, engine.residency, call))
     with ThreadPoolExecutor(1, "encode") as writing:
         while True:
             match line.next():
@@ -53,11 +53,16 @@ def _prepare(line: "_Line", loading: "Loading") -> "Engine":
     if preload.FAILURE:
         raise RuntimeProblem(f"the libraries cannot be imported: {preload.FAILURE}", "build the environment again")
     line.send(PhaseEnded("worker imports", preload.IMPORTED))
+    from runtime.device import choose_device, room
+    from runtime.loading import compute_precision
     from runtime.pipeline import Engine
 
-    engine = Engine.load(
-        loading.spec, loading.directory, loading.precision, loading.residency, compiled=loading.compiled
-    )
+    spec, device = loading.spec, choose_device()
+    precision = loading.precision or compute_precision(spec, device)
+    residency = loading.residency
+    if residency is None:
+        residency = memory.decide(spec, precision, build_request(model=spec, seed=0), room(device)).residency
+    engine = Engine.load(spec, loading.directory, precision, residency, compiled=loading.compiled)
     line.send(PhaseEnded("model load", time.monotonic()))
     return engine
 
@@ -70,7 +75,6 @@ def _warm_up(engine: "Engine", line: "_Line") -> Call | None:
     """
     from PIL import Image
 
-    from runtime import memory
     from runtime.device import room
 
     call = None
