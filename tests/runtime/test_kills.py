@@ -20,7 +20,8 @@ from tests.runtime.conftest import LONG, SMALL, Server, wait_until
 from tests.runtime.killing import Killer, Load, Log, frames_in, is_dead, targets
 
 SEED = int(os.environ.get("I2V_SOAK_SEED", "7"))
-SERVER = ("--no-warmup", "--max-waiting", "16")
+#: In calls of several jobs a kill breaks off several attempts.
+SERVER = ("--no-warmup", "--max-waiting", "16", "--batch", "3")
 
 
 def kills(usual: int) -> int:

@@ -187,3 +187,17 @@ def test_several_videos_of_one_call_are_those_that_are_made_alone(engine: Any, p
     for picture, request, made in zip(pictures, requests, together, strict=True):
         alone = engine.generate(picture, request, lambda *_: None).frames
         assert np.abs(made.astype(int) - alone.astype(int)).max() <= 1
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="compiling for a CPU needs g++")
+def test_compiled_blocks_make_the_same_video_and_their_code_is_kept(
+    pipeline: Any, photo: Image.Image, video: Frames, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from torch import compiler
+
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    compiled = pipeline.Engine.load(model("demo"), demo_directory(), compiled=True)
+    made = compiled.generate(photo, REQUEST, lambda *_: None).frames
+    compiler.reset()  # for the tests that come after this one
+    assert list(tmp_path.rglob("*.so"))
+    assert np.abs(made.astype(int) - video.astype(int)).max() <= 1  # sums are taken in another order
