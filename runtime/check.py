@@ -35,6 +35,7 @@ _MODULES = {
     "torch": "torch",
     "sentencepiece": "sentencepiece",
     "google.protobuf": "protobuf",
+    "prometheus_client": "prometheus-client",
     "ftfy": "ftfy",
     "transformers": "transformers",
     "accelerate": "accelerate",

@@ -27,7 +27,7 @@ _HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-store",
 }
-_GUARDED = "/v1/"
+_GUARDED = ("/v1/", "/admin/")
 
 
 class Refusal(Exception):
@@ -63,7 +63,7 @@ class Rules:
 
     Attributes:
         max_body: In bytes.
-        api_key: Needed below /v1/; None where nobody else can reach the server.
+        api_key: Needed below /v1/ and /admin/; None where nobody else can reach the server.
         loopback_only: Whether the server is reached under this machine's own names alone.
     """
 

@@ -7,7 +7,7 @@ import json
 import sqlite3
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, get_args
 
 from runtime.job import Job, Status, read_job
 from runtime.options import GenerationRequest
@@ -63,6 +63,12 @@ def count(database: sqlite3.Connection, where: str, *values: Any) -> int:
     """How many jobs there are of which the condition holds."""
     row = database.execute(f"SELECT count(*) FROM jobs WHERE {where}", values).fetchone()  # noqa: S608 - ours
     return int(row[0])
+
+
+def counts(database: sqlite3.Connection) -> dict[Status, int]:
+    """How many jobs there are of each status."""
+    found = dict(database.execute("SELECT status, count(*) FROM jobs GROUP BY status").fetchall())
+    return {status: found.get(status, 0) for status in get_args(Status)}
 
 
 def models_waiting(database: sqlite3.Connection) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ import fcntl
 import secrets
 import sqlite3
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -71,6 +71,7 @@ class JobStore:
         keep_seconds: float | None = KEEP_SECONDS,
         keep_bytes: int | None = KEEP_BYTES,
         clock: Clock | None = None,
+        on_end: Callable[[str, Mapping[str, float]], None] = lambda *_: None,
     ) -> None:
         """Opens or makes the store, and puts what a killed server was doing back into the queue.
 
@@ -80,6 +81,7 @@ class JobStore:
             keep_seconds: How long finished jobs are kept; None: for ever.
             keep_bytes: How much room videos may take; None: all that there is.
             clock: What tells the time, if not the machine does.
+            on_end: Told of each job that ends: "completed" or the code of its failure, and how long each part took.
 
         Raises:
             RuntimeProblem: Another server uses it, or a newer version wrote it.
@@ -87,6 +89,7 @@ class JobStore:
         self.max_waiting = max_waiting
         self._retention = Retention(keep_seconds, keep_bytes)
         self._clock = clock or Clock()
+        self._on_end = on_end
         self._mutex = threading.Lock()
         with contextlib.ExitStack() as opened:
             try:
@@ -196,6 +199,11 @@ class JobStore:
         with self._transaction() as database:
             return rows.count(database, f"{rows.UNFINISHED} AND number < ?", job.number)
 
+    def counts(self) -> dict[Status, int]:
+        """How many jobs there are of each status."""
+        with self._transaction() as database:
+            return rows.counts(database)
+
     def models_waiting(self) -> tuple[str, ...]:
         """The models that unfinished jobs need, the one of the job that came first before the others."""
         with self._transaction() as database:
@@ -247,6 +255,7 @@ class JobStore:
             cancelled = rows.end(database, how, f"id = ? AND {rows.UNFINISHED}", job_id)
         if cancelled:
             self._files.drop_picture(job_id)
+            self._on_end("cancelled", {})
         return cancelled
 
     def remove(self, job_id: str) -> bool:
@@ -310,6 +319,7 @@ class JobStore:
         if ended:
             self._files.drop_picture(job.id)
             self._files.drop_videos([job.id], but=job if status == "completed" else None)
+            self._on_end(how.get("code") or status, how.get("seconds") or {})
         else:
             self._drop_late(job)
         return ended

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, get_args
 from runtime.dispatcher import Dispatcher
 from runtime.jobs import MAX_WAITING, JobStore
 from runtime.measurements import Measurements
+from runtime.metrics import Metrics
 from runtime.model_spec import Arithmetic
 from runtime.models import installed
 from runtime.network import is_loopback
@@ -102,11 +103,13 @@ def _serve(arguments: argparse.Namespace) -> None:
             f"others can reach {reached_at}, and there is no API key", f"set {_KEY_VARIABLE}, or serve on 127.0.0.1"
         )
     listener = _bind(arguments.host, arguments.port)
+    metrics = Metrics()
     store = JobStore(
         arguments.data_dir,
         arguments.max_waiting,
         keep_seconds=arguments.keep_days * _DAY,
         keep_bytes=int(arguments.keep_gb * 1e9),
+        on_end=metrics.ended,
     )
     measurements = Measurements(arguments.data_dir / "measurements.sqlite3")
     settings = Settings(arguments.batch, arguments.hang_seconds, warm_up=not arguments.no_warmup)
@@ -117,7 +120,7 @@ def _serve(arguments: argparse.Namespace) -> None:
         from runtime.guard import ApiKey
 
         api_key = ApiKey(key) if key else None
-        app = create_app(store, dispatcher, api_key=api_key, loopback_only=private)
+        app = create_app(store, dispatcher, metrics, api_key=api_key, loopback_only=private)
         asyncio.run(_listen(app, listener, dispatcher))
     finally:
         dispatcher.stop()
