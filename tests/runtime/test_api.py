@@ -2,15 +2,18 @@
 
 import http.client
 import json
+import re
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from urllib.parse import urlsplit
 
+import psutil
 import pytest
 import requests
 
 from runtime.uploads import MAX_BYTES
 from tests.runtime.conftest import SMALL, Server
-from tests.runtime.test_uploads import HOSTILE
+from tests.runtime.hostile import PICTURES, requests_that_are_no_forms
 
 
 def refusal(answer: requests.Response, status: int) -> dict[str, str]:
@@ -25,11 +28,40 @@ def test_health_answers(server: Server) -> None:
     assert server.request("GET", "/health").json()["status"] == "ok"
 
 
-@pytest.mark.parametrize("content", HOSTILE.values(), ids=HOSTILE.keys())
+@pytest.mark.parametrize("content", PICTURES.values(), ids=PICTURES.keys())
 def test_hostile_uploads_are_refused(server: Server, content: bytes) -> None:
     error = refusal(server.post(SMALL, content), 400)
     assert error["code"] == "invalid_picture"
     assert "passwd" not in error["message"]
+
+
+@pytest.mark.parametrize(
+    ("body", "headers"),
+    [pytest.param(body, headers, id=name) for name, body, headers in requests_that_are_no_forms()],
+)
+def test_requests_that_are_no_forms_are_refused(server: Server, body: bytes, headers: dict[str, str]) -> None:
+    answer = server.request("POST", "/v1/videos", data=body, headers=headers)
+    assert 400 <= answer.status_code < 500, answer.text
+    assert refusal(answer, answer.status_code)["code"] in {
+        "bad_request",
+        "invalid_option",
+        "invalid_picture",
+        "too_large",
+    }
+
+
+def test_hostile_uploads_take_little_memory(server: Server) -> None:
+    server.wait_ready()
+    pid = server.process.pid
+    Path(f"/proc/{pid}/clear_refs").write_text("5")  # the kernel counts the peak anew
+    before = psutil.Process(pid).memory_info().rss
+    for content in PICTURES.values():
+        server.post(SMALL, content)
+    for _, body, headers in requests_that_are_no_forms():
+        server.request("POST", "/v1/videos", data=body, headers=headers)
+    found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    assert found
+    assert int(found[1]) * 1024 - before < 200 * 2**20
 
 
 @pytest.mark.parametrize(

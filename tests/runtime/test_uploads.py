@@ -1,6 +1,4 @@
 import io
-import struct
-import zlib
 from pathlib import Path
 
 import pytest
@@ -8,50 +6,14 @@ from PIL import Image
 
 from runtime.uploads import KEPT_SIDE, PictureRefused, open_picture, read_picture, to_png
 from tests.runtime.conftest import PHOTO, encoded
+from tests.runtime.hostile import PICTURES
 
 
 def read(content: bytes) -> Image.Image:
     return read_picture(io.BytesIO(content))
 
 
-def bomb(width: int = 30000, height: int = 30000) -> bytes:
-    """A PNG whose header promises what it does not have."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return (
-        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 99)) + chunk(b"IEND", b"")
-    )
-
-
-def animation(kind: str) -> bytes:
-    frames = [Image.new("RGB", (32, 32), colour) for colour in ("red", "blue")]
-    return encoded(frames[0], kind, save_all=True, append_images=frames[1:])
-
-
-SIXTEEN_BITS = encoded(Image.new("I;16", (32, 32), 40000))
-HOSTILE = {
-    "nothing": b"",
-    "text": b"\x89PNG\r\n\x1a\nnot really",
-    "html": b"<!doctype html><script>alert(1)</script>",
-    "svg": b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"><image href="file:///etc/passwd"/></svg>',
-    "bomb": bomb(),
-    "bomb under Pillow's own limit": bomb(9000, 9000),
-    "truncated": PHOTO.read_bytes()[:3000],
-    "16 bits": SIXTEEN_BITS,
-    "gif": animation("GIF"),
-    "animated webp": animation("WEBP"),
-    "animated png": animation("PNG"),
-    "bmp": encoded(Image.new("RGB", (32, 32)), "BMP"),
-    "tiff": encoded(Image.new("RGB", (32, 32)), "TIFF"),
-    "ps": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n",
-    "one pixel": encoded(Image.new("RGB", (1, 1))),
-}
-
-
-@pytest.mark.parametrize("content", HOSTILE.values(), ids=HOSTILE.keys())
+@pytest.mark.parametrize("content", PICTURES.values(), ids=PICTURES.keys())
 def test_what_is_no_still_picture_is_refused(content: bytes) -> None:
     with pytest.raises(PictureRefused) as raised:
         read(content)
