@@ -54,6 +54,7 @@ class VideoForm(BaseModel):
     guidance_scale: float | None = None
     seed: int | None = Field(None, description="the same seed gives the same video", examples=[7])
     output_format: str = Field(DEFAULT_FORMAT, description="see /v1/options")
+    fast: bool = Field(False, description="a little less exact, in less time")
 
     def to_request(self, spec: ModelSpec, picture_size: tuple[int, int]) -> GenerationRequest:
         """The checked request that these fields mean.
@@ -77,6 +78,7 @@ class VideoForm(BaseModel):
             guidance_scale=self.guidance_scale,
             fps=self.fps,
             output_format=self.output_format,
+            fast=self.fast,
         )
 
     def _size(self) -> str | None:

@@ -160,7 +160,8 @@ class Dispatcher:
         if call and token in call.jobs:
             return live
         if token in self._writing:
-            return Live(job.request.num_inference_steps, job.request.num_inference_steps)
+            steps = job.request.steps_of(self._supervisor.spec)
+            return Live(steps, steps)
         return None
 
     def verdict(self, request: GenerationRequest) -> Verdict | None:
@@ -266,7 +267,7 @@ class Dispatcher:
         items = tuple(Item(_token(job), store.picture(job.id), store.video(job), job.request) for job in jobs)
         with self._claiming:
             self._call = _Current({_token(job): job for job in jobs}, knobs, room, time.monotonic())
-        self._live = Live(0, jobs[0].request.num_inference_steps)
+        self._live = Live(0, jobs[0].request.steps_of(self._supervisor.spec))
         self._supervisor.worker.send(Task(items, knobs))
         for job in jobs:
             if not store.holds(job):  # cancelled while the worker did not know of it

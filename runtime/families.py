@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from runtime.approximations import BLOCK_CACHE, EDM_DPM, UNIPC, Approximation
+
 if TYPE_CHECKING:
     from PIL import Image
 
@@ -47,6 +49,7 @@ class Family:
         denoiser: The part that works at every step.
         blocks: The classes of its parts that are alike, which are compiled one by one.
         batches: Whether one call makes several videos, each as if it were alone: to 1e-5 of a pixel's range.
+        fast: What a request for `fast` changes; None: there is nothing to change.
         parts: Folders that the model's index does not name, and the diffusers class of each.
         fp32_parts: What is computed in fp32, whatever the rest is.
     """
@@ -65,8 +68,13 @@ class Family:
     denoiser: str = "unet"
     blocks: tuple[str, ...] = ()
     batches: bool = True
+    fast: Approximation | None = None
     parts: Mapping[str, str] = field(default_factory=dict)
     fp32_parts: tuple[str, ...] = ()
+
+    def steps(self, asked: int, *, fast: bool) -> int:
+        """How many denoising steps it makes where so many are asked for."""
+        return self.fast.steps(asked) if fast and self.fast else asked
 
     def nearest_frames(self, count: int) -> int:
         """The frame count that it makes and that lies closest to `count`."""
@@ -199,6 +207,7 @@ FAMILIES: Mapping[str, Family] = {
         side_step=64,
         most_frames=64,
         mend=_mend_i2vgen_xl,
+        fast=UNIPC,
         blocks=("BasicTransformerBlock",),
     ),
     "svd": Family(
@@ -210,6 +219,7 @@ FAMILIES: Mapping[str, Family] = {
         guidance_scale=3.0,
         blocks=("BasicTransformerBlock", "TemporalBasicTransformerBlock"),
         batches=False,  # not to 1e-5
+        fast=EDM_DPM,
     ),
     "animatediff": Family(
         "AnimateDiffVideoToVideoPipeline",
@@ -218,6 +228,7 @@ FAMILIES: Mapping[str, Family] = {
         most_frames=32,  # the motion module has no position beyond
         guidance_scale=7.5,
         mend=_mend_animatediff,
+        fast=UNIPC,
         parts={"motion_adapter": "MotionAdapter"},
         blocks=("BasicTransformerBlock",),
     ),
@@ -234,6 +245,7 @@ FAMILIES: Mapping[str, Family] = {
         denoiser="transformer",
         blocks=("WanTransformerBlock",),
         batches=False,  # its pipeline takes one picture
+        fast=BLOCK_CACHE,
     ),
     "ltx": Family(
         "LTXImageToVideoPipeline",
@@ -247,6 +259,7 @@ FAMILIES: Mapping[str, Family] = {
         guidance_scale=3.0,
         denoiser="transformer",
         blocks=("LTXVideoTransformerBlock",),
+        fast=BLOCK_CACHE,
     ),
     "cogvideox": Family(
         "CogVideoXImageToVideoPipeline",
@@ -260,5 +273,6 @@ FAMILIES: Mapping[str, Family] = {
         denoiser="transformer",
         blocks=("CogVideoXBlock",),
         batches=False,  # not to 1e-5
+        fast=BLOCK_CACHE,
     ),
 }

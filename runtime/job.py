@@ -16,7 +16,7 @@ Status = Literal["queued", "in_progress", "completed", "failed"]
 
 _LONGEST_KEY = 255
 #: What two requests have in common that one call of the model can make together; the rest is each video's own.
-_SHAPE = ("width", "height", "num_frames", "num_inference_steps", "guidance_scale", "fps")
+_SHAPE = ("width", "height", "num_frames", "num_inference_steps", "guidance_scale", "fps", "fast")
 #: Stands in for what cannot be read of a stored request.
 _BLANK = GenerationRequest(
     prompt="",
@@ -72,9 +72,10 @@ class Job:
     def goes_with(self, other: "Job") -> bool:
         """Whether one call of the model may make both.
 
-        One that was begun before may be what its worker died of, so it takes nobody with it.
+        One that was begun before may be what its worker died of, so it takes nobody with it. A fast one goes alone:
+        what is left out is decided over all that is in the call (`runtime.approximations`).
         """
-        if self.attempts or other.attempts or self.model != other.model:
+        if self.attempts or other.attempts or self.model != other.model or self.request.fast:
             return False
         return all(getattr(self.request, name) == getattr(other.request, name) for name in _SHAPE)
 

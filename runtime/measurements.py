@@ -10,7 +10,7 @@ import sqlite3
 import statistics
 import threading
 import time
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 
 from runtime.footprint import Knobs
@@ -99,7 +99,7 @@ class Measurements:
             row = self._database.execute(
                 "SELECT max(peak) FROM calls WHERE device = ? AND model = ? AND how = ? AND width = ? "
                 "AND height = ? AND frames = ? AND batch = ? AND knobs = ? AND peak > 0",
-                (*astuple(kind), *_shape(request), batch, repr(knobs)),
+                (*astuple(_of(kind, request)), *_shape(request), batch, repr(knobs)),
             ).fetchone()
         return int(row[0]) if row and row[0] else None
 
@@ -109,7 +109,7 @@ class Measurements:
             rows = self._database.execute(
                 "SELECT width, height, frames, batch, step, decode, encode FROM calls "
                 "WHERE device = ? AND model = ? AND how = ? AND step IS NOT NULL ORDER BY number DESC",
-                astuple(kind),
+                astuple(_of(kind, request)),
             ).fetchall()
         if not rows:
             return None
@@ -130,7 +130,7 @@ class Measurements:
         knobs: Knobs,
         *took: float | None,
     ) -> None:
-        values = (*astuple(kind), *_shape(request), batch, repr(knobs), *took, time.time())
+        values = (*astuple(_of(kind, request)), *_shape(request), batch, repr(knobs), *took, time.time())
         with self._mutex, contextlib.suppress(sqlite3.Error), self._database as database:  # it is only of use
             database.execute(
                 "INSERT INTO calls (device, model, how, width, height, frames, batch, knobs, step, decode, encode, "
@@ -146,6 +146,11 @@ def _open(path: Path) -> sqlite3.Connection:
     database.execute("PRAGMA synchronous = OFF")
     database.executescript(_SCHEMA)
     return database
+
+
+def _of(kind: Kind, request: GenerationRequest) -> Kind:
+    """Fast calls make fewer steps or hold more, so they are compared with each other alone."""
+    return replace(kind, how=f"{kind.how} fast") if request.fast else kind
 
 
 def _shape(request: GenerationRequest) -> tuple[int, int, int]:

@@ -59,6 +59,7 @@ class GenerationRequest:
     fps: int
     seed: int
     output_format: str = DEFAULT_FORMAT
+    fast: bool = False
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -69,6 +70,10 @@ class GenerationRequest:
             check_text(name, getattr(self, name), MAX_PROMPT)
         if self.output_format not in FORMATS:
             raise InvalidOption(f"unknown format {self.output_format!r}", f"known formats: {', '.join(FORMATS)}")
+
+    def steps_of(self, model: ModelSpec) -> int:
+        """How many denoising steps that model makes for it."""
+        return FAMILIES[model.family].steps(self.num_inference_steps, fast=self.fast)
 
     def warnings_for(self, model: ModelSpec) -> tuple[str, ...]:
         """What is allowed, and with this model seldom wise."""
@@ -151,6 +156,7 @@ def build_request(  # noqa: PLR0913 - one keyword for each thing that can be ask
     guidance_scale: float | None = None,
     fps: int | None = None,
     output_format: str = DEFAULT_FORMAT,
+    fast: bool = False,
 ) -> GenerationRequest:
     """The preset, in the shape that suits the model, with everything that was asked for put over it.
 
@@ -170,6 +176,7 @@ def build_request(  # noqa: PLR0913 - one keyword for each thing that can be ask
         guidance_scale: Instead of the model's or the preset's.
         fps: Instead of the model's or the preset's.
         output_format: A name of `runtime.formats.FORMATS`.
+        fast: A little less exact, in less time, as the model's family has it.
 
     Raises:
         InvalidOption: No such preset, a value out of bounds, or what the model does not make.
@@ -183,7 +190,7 @@ def build_request(  # noqa: PLR0913 - one keyword for each thing that can be ask
     usual = round(base.num_frames * own_fps / base.fps) if seconds is None else frames_in(seconds, frame_rate)
     frames = _first(num_frames, family.nearest_frames(usual))
     steps = _first(num_inference_steps, base.num_inference_steps)
-    check_makes(model, width, height, frames, steps)
+    check_makes(model, width, height, frames, steps, fast=fast)
     return GenerationRequest(
         prompt=prompt,
         negative_prompt=DEFAULT_NEGATIVE_PROMPT if negative_prompt is None else negative_prompt,
@@ -195,6 +202,7 @@ def build_request(  # noqa: PLR0913 - one keyword for each thing that can be ask
         fps=frame_rate,
         seed=_first(seed, secrets.randbelow(MAX_SEED + 1)),
         output_format=output_format,
+        fast=fast,
     )
 
 

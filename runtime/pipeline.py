@@ -8,7 +8,7 @@ processes, queues or HTTP, or of what fits: it is told (`runtime.memory`).
 import contextlib
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -138,7 +138,8 @@ class Engine:
 
         Args:
             pictures: Of any mode and size; the middle of each is cut to the shape of the video.
-            requests: What to make, one for each picture; they differ in prompts and seeds alone.
+            requests: What to make, one for each picture; they differ in prompts and seeds alone; one
+                alone if it is `fast`.
             on_step: Told of each step; raises Cancelled to stop.
             knobs: How the call saves memory; None: not at all.
 
@@ -149,19 +150,20 @@ class Engine:
             Cancelled: `on_step` raised it.
         """
         shape, knobs = requests[0], knobs or Knobs()
-        check_makes(self.spec, shape.width, shape.height, shape.num_frames, shape.num_inference_steps)
+        check_makes(self.spec, shape.width, shape.height, shape.num_frames, shape.num_inference_steps, fast=shape.fast)
         fitted = [
             ImageOps.fit(picture.convert("RGB"), (shape.width, shape.height), Image.Resampling.LANCZOS)
             for picture in pictures
         ]
         steps = _Steps(on_step)
         self._pipeline.progress_bar = steps  # the one hook that all of diffusers' video pipelines share
-        arguments = FAMILIES[self.spec.family].arguments(fitted, requests, knobs)
+        made = [replace(request, num_inference_steps=request.steps_of(self.spec)) for request in requests]
+        arguments = FAMILIES[self.spec.family].arguments(fitted, made, knobs)
         arguments["generator"] = self._seed([request.seed for request in requests])
         self._turn(knobs)
         started = time.monotonic()
         try:
-            with measured_peak(self.device) as peak, self._arithmetic():
+            with measured_peak(self.device) as peak, self._arithmetic(), self._approximation(shape):
                 videos = self._pipeline(**arguments, output_type="np").frames
         except torch.OutOfMemoryError:
             pass  # what the call held is let go of only outside of the handler, with the traceback
@@ -202,6 +204,10 @@ class Engine:
             self.device.type, dtype=loading.DTYPES[self.spec.precision]
         )
         return narrower
+
+    def _approximation(self, request: GenerationRequest) -> contextlib.AbstractContextManager[None]:
+        fast = FAMILIES[self.spec.family].fast if request.fast else None
+        return fast.held(self._pipeline) if fast else contextlib.nullcontext()
 
 
 class _Steps:

@@ -16,8 +16,10 @@ _SECONDS = Bound(0.1, 60)
 _RATIOS = (0.5, 2.0)
 
 
-def check_makes(model: ModelSpec, width: int, height: int, num_frames: int, num_inference_steps: int) -> None:
-    """Looks whether the model makes videos of this size and length in that many steps.
+def check_makes(
+    model: ModelSpec, width: int, height: int, num_frames: int, num_inference_steps: int, *, fast: bool = False
+) -> None:
+    """Looks whether the model makes videos of this size and length in that many steps, and whether it has a fast way.
 
     Raises:
         InvalidOption: It does not; the hint says which it makes.
@@ -26,6 +28,9 @@ def check_makes(model: ModelSpec, width: int, height: int, num_frames: int, num_
     asked = {"width": width, "height": height, "num_frames": num_frames, "num_inference_steps": num_inference_steps}
     for name, value in asked.items():
         check_type(name, value, int)
+    check_type("fast", fast, bool)
+    if fast and family.fast is None:
+        raise InvalidOption("fast is asked for", f"{model.id} has no faster way: leave it out, or ask for fewer steps")
     if family.sizes and (width, height) not in family.sizes:
         sizes = ", ".join(f"{wide}x{high}" for wide, high in family.sizes)
         raise InvalidOption(f"the size is {width}x{height}", f"{model.id} makes {sizes} alone")
@@ -35,7 +40,7 @@ def check_makes(model: ModelSpec, width: int, height: int, num_frames: int, num_
                 f"{name} is {side}, and {model.id} takes multiples of {family.side_step} up to {MAX_SIDE}",
                 f"the nearest allowed is {nearest}",
             )
-    if num_inference_steps < family.least_steps:
+    if family.steps(num_inference_steps, fast=fast) < family.least_steps:
         raise InvalidOption(f"num_inference_steps is {num_inference_steps}", f"{model.id} needs {family.least_steps}")
     Bound(family.least_frames, family.most_frames).check("num_frames", num_frames)
     if num_frames != (nearest := family.nearest_frames(num_frames)):

@@ -139,7 +139,7 @@ def view(job: Job, services: Services) -> Video:
         attempts=job.attempts,
         jobs_ahead=services.store.ahead_of(job) if job.status == "queued" else 0,
         step=live.step if live else 0,
-        steps=live.steps if live else wanted.num_inference_steps,
+        steps=live.steps if live else wanted.steps_of(services.spec),
         remaining_s=round(live.remaining, 1) if live and live.remaining is not None else None,
         inference_time_s=round(sum(job.seconds.values()), 3) if job.seconds else None,
         stage_durations=_stages(job),

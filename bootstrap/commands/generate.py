@@ -37,6 +37,7 @@ from runtime.options import PRESETS
 @click.option("--guidance", "guidance_scale", type=float, help="Guidance scale.")
 @click.option("--fps", type=int, help="Frames per second.")
 @click.option("--seed", type=int, help="The same seed gives the same video.")
+@click.option("--fast", is_flag=True, default=None, help="A little less exact, in less time.")
 @precision_option
 @json_option
 @click.pass_context

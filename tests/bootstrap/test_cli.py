@@ -259,3 +259,9 @@ def test_a_closed_stdout_is_no_traceback(home: Path) -> None:
     command = f"{' '.join(COMMAND)} models >&-"
     done = subprocess.run(["/bin/sh", "-c", command], stderr=subprocess.PIPE, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_fast_is_handed_on_only_where_it_is_asked_for() -> None:
+    given = ["photo.jpg", "-o", "video.mp4"]
+    asked = [generate.make_context("generate", [*given, *more]).params["fast"] for more in ([], ["--fast"])]
+    assert asked == [None, True]

@@ -12,6 +12,7 @@ import pytest
 import requests
 
 from runtime.uploads import MAX_BYTES
+from runtime.video import read_settings
 from tests.runtime.conftest import SMALL, Server
 from tests.runtime.hostile import PICTURES, requests_that_are_no_forms
 
@@ -80,6 +81,7 @@ def test_hostile_uploads_take_little_memory(server: Server) -> None:
         ({"seed": "-1"}, "seed goes from 0"),
         ({"prompt": "a\x00b"}, "plain text"),
         ({"sped": "1"}, "'sped' cannot be used"),
+        ({"fast": "a bit"}, "'fast' cannot be used"),
     ],
 )
 def test_settings_that_cannot_be_used_are_refused_in_clear_words(
@@ -195,3 +197,11 @@ def test_both_languages_say_the_same(server: Server) -> None:
     ]
     assert keys[1] - keys[0] == {"note.demo"}  # in English the server says it
     assert keys[0] <= keys[1]
+
+
+def test_a_fast_video_tells_the_steps_that_it_makes_and_has_fast_in_its_file(server: Server, tmp_path: Path) -> None:
+    video = server.submit({**SMALL, "fast": "true"})
+    told = server.wait_for(video, "completed")
+    assert (told["settings"]["fast"], told["settings"]["num_inference_steps"], told["steps"]) == (True, 4, 2)
+    (tmp_path / "video.mp4").write_bytes(server.content(video))
+    assert read_settings(tmp_path / "video.mp4")["fast"] is True

@@ -14,11 +14,12 @@ import pytest
 from PIL import Image
 from safetensors import safe_open
 
+from runtime import approximations, shapes
 from runtime.bounds import InvalidOption
 from runtime.families import FAMILIES
 from runtime.footprint import Knobs, Residency
 from runtime.models import MODELS
-from runtime.options import GenerationRequest, smallest_request
+from runtime.options import GenerationRequest, build_request, smallest_request
 from runtime.quiet import hush
 from runtime.uploads import open_picture
 from tests.runtime.conftest import PHOTO
@@ -28,6 +29,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # torch and diffusers warn of
 #: A row of each family, with the files of the small model.
 SPECS = {row.family: replace(row, id=f"small {row.family}", manifest=None, known=None) for row in MODELS.values()}
 T5 = ("wan", "ltx", "cogvideox")
+CACHED = tuple(name for name, family in FAMILIES.items() if family.fast is approximations.BLOCK_CACHE)
 
 Load = Callable[..., Any]
 
@@ -278,3 +280,113 @@ def test_code_that_lies_beside_the_weights_is_not_run(
         with contextlib.suppress(pipeline.loading.LoadProblem):
             pipeline.Engine.load(SPECS[family], copy)
         assert not witness.exists()
+
+
+def calls_of_second_blocks(engine: Any, photo: Image.Image, request: GenerationRequest) -> int:
+    """How often the denoiser's second block is computed for one video."""
+    names = FAMILIES[engine.spec.family].blocks
+    blocks = [part for part in engine._pipeline.transformer.modules() if type(part).__name__ in names]
+    calls: list[None] = []
+    counter = blocks[1].attn1.register_forward_pre_hook(lambda *_: calls.append(None))
+    engine.generate(photo, request, lambda *_: None)
+    counter.remove()
+    return len(calls)
+
+
+@pytest.fixture
+def lenient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Random weights change more than real ones from step to step: here every change counts as none."""
+    monkeypatch.setattr(approximations, "_THRESHOLD", 1e9)
+
+
+@pytest.mark.parametrize("family", sorted(set(FAMILIES) - set(CACHED)))
+@pytest.mark.parametrize(("asked", "made"), [(1, 1), (5, 3), (6, 3)])
+def test_fast_makes_half_of_the_steps_that_were_asked_for_and_tells_as_many(
+    family: str, asked: int, made: int, load: Load, photo: Image.Image
+) -> None:
+    steps: list[tuple[int, int]] = []
+    request = least(family, num_inference_steps=asked, fast=True)
+    frames = load(family).generate(photo, request, lambda *step: steps.append(step)).frames
+    assert steps == [(step, made) for step in range(1, made + 1)]
+    assert request.steps_of(SPECS[family]) == made
+    assert len(frames) == request.num_frames
+
+
+@pytest.mark.parametrize("family", CACHED)
+@pytest.mark.usefixtures("lenient")
+def test_fast_leaves_out_blocks_and_tells_every_step(family: str, load: Load, photo: Image.Image) -> None:
+    engine, request = load(family), least(family, num_inference_steps=4)
+    exact = calls_of_second_blocks(engine, photo, request)
+    assert calls_of_second_blocks(engine, photo, replace(request, fast=True)) == exact / 4
+    assert calls_of_second_blocks(engine, photo, request) == exact
+    steps: list[tuple[int, int]] = []
+    engine.generate(photo, replace(request, fast=True), lambda *step: steps.append(step))
+    assert steps == [(1, 4), (2, 4), (3, 4), (4, 4)]
+
+
+@pytest.mark.parametrize("family", ["wan", "ltx"])
+def test_a_block_that_hardly_changes_is_left_out_and_one_that_does_is_not(
+    family: str, load: Load, photo: Image.Image
+) -> None:
+    engine, request = load(family), least(family, num_inference_steps=40)
+    exact = calls_of_second_blocks(engine, photo, request)
+    assert exact / 40 < calls_of_second_blocks(engine, photo, replace(request, fast=True)) < exact
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.usefixtures("lenient")
+def test_a_fast_video_is_another_and_the_same_again_and_leaves_no_trace_however_it_ends(
+    family: str, load: Load, pipeline: Any, photo: Image.Image
+) -> None:
+    import torch
+
+    engine, request = load(family), least(family, num_inference_steps=4)
+    hurried = replace(request, fast=True)
+
+    def made(wanted: GenerationRequest) -> Any:
+        return engine.generate(photo, wanted, lambda *_: None).frames
+
+    exact, fast = made(request), made(hurried)
+    assert not np.array_equal(exact, fast)
+    assert np.array_equal(exact, made(request))
+    assert np.array_equal(fast, made(hurried))
+    assert np.array_equal(fast, load(family).generate(photo, hurried, lambda *_: None).frames)
+    for error, raised in ((pipeline.Cancelled, pipeline.Cancelled), (torch.OutOfMemoryError, pipeline.OutOfMemory)):
+
+        def stop_at_the_second(step: int, _steps: int, error: type[Exception] = error) -> None:
+            if step == 2:
+                raise error
+
+        with pytest.raises(raised):
+            engine.generate(photo, hurried, stop_at_the_second)
+        assert np.array_equal(exact, made(request))
+    assert np.array_equal(fast, made(hurried))
+
+
+@pytest.mark.parametrize("family", CACHED)
+@pytest.mark.usefixtures("lenient")
+def test_blocks_are_left_out_of_a_denoiser_that_is_brought_by_groups_as_of_one_that_is_there(
+    family: str, load: Load, photo: Image.Image
+) -> None:
+    request = least(family, num_inference_steps=4)
+    plain, brought = load(family), load(family, residency=Residency(offload="group"))
+    for wanted in (replace(request, fast=True), request, replace(request, fast=True)):
+        frames = [engine.generate(photo, wanted, lambda *_: None).frames for engine in (plain, brought)]
+        assert np.array_equal(*frames)
+
+
+def test_fast_is_refused_where_a_family_has_no_faster_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    row = next(row for row in MODELS.values() if row.family == "svd")
+    monkeypatch.setattr(shapes, "FAMILIES", {**FAMILIES, "svd": replace(FAMILIES["svd"], fast=None)})
+    assert not build_request(model=row).fast
+    with pytest.raises(InvalidOption, match="fast is asked for") as raised:
+        build_request(model=row, fast=True)
+    assert "no faster way" in raised.value.hint
+
+
+def test_fast_is_refused_where_half_of_the_steps_are_too_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shapes, "FAMILIES", {**FAMILIES, "svd": replace(FAMILIES["svd"], least_steps=2)})
+    row = next(row for row in MODELS.values() if row.family == "svd")
+    assert build_request(model=row, num_inference_steps=3, fast=True).fast
+    with pytest.raises(InvalidOption, match="num_inference_steps is 2"):
+        build_request(model=row, num_inference_steps=2, fast=True)

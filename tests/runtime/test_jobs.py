@@ -796,3 +796,12 @@ def all_of(store: JobStore) -> Iterator[Job]:
     while page.has_more:
         page = store.listing(100, page.jobs[-1].id)
         yield from page.jobs
+
+
+def test_a_fast_job_is_kept_and_shares_no_call(store: JobStore) -> None:
+    fast = replace(REQUEST, fast=True)
+    for request in (REQUEST, fast, REQUEST, fast):
+        store.add("demo", request, PICTURE)
+    claimed = [store.claim_batch("demo", 4) for _ in range(3)]
+    assert [[job.number for job in jobs] for jobs in claimed] == [[1, 3], [2], [4]]
+    assert [[job.request for job in jobs] for jobs in claimed] == [[REQUEST, REQUEST], [fast], [fast]]

@@ -87,3 +87,13 @@ def test_they_are_kept_over_a_restart_and_a_damaged_file_is_begun_anew(tmp_path:
     anew.add(KIND, call())
     assert anew.expected(KIND, SMALL)
     anew.close()
+
+
+def test_fast_calls_say_nothing_of_exact_ones_nor_these_of_fast_ones(measurements: Measurements) -> None:
+    fast = replace(SMALL, fast=True)
+    measurements.add(KIND, replace(call(10.0), request=SMALL))
+    assert measurements.expected(KIND, fast) is None
+    measurements.add(KIND, replace(call(5.0, peak=300), request=fast))
+    expected = [measurements.expected(KIND, request) for request in (SMALL, fast)]
+    assert [found.seconds for found in expected if found] == pytest.approx([10 + 2, 5 + 2])
+    assert [measurements.peak(KIND, request, 1, Knobs()) for request in (SMALL, fast)] == [100, 300]

@@ -71,6 +71,7 @@ def test_without_a_seed_one_is_drawn() -> None:
         ({"seed": -1}, "seed is -1", "0 to"),
         ({"seed": MAX_SEED + 1}, "seed is", "0 to"),
         ({"num_frames": True}, "True", "a whole number"),
+        ({"fast": "yes"}, "fast is 'yes'", "true or false"),
         ({"prompt": "a\x00b"}, "prompt", "plain text"),
         ({"prompt": "a\ud800b"}, "prompt", "plain text"),
         ({"negative_prompt": "x" * 2001}, "2001 characters", "2000"),
@@ -162,6 +163,12 @@ def test_a_models_own_guidance_goes_before_the_presets_and_after_what_was_asked(
 def test_a_request_survives_json() -> None:
     request = build("preview", prompt="云缓缓飘动\n", model=model("demo"))
     assert GenerationRequest.from_json(request.to_json()) == request
+
+
+def test_a_request_of_a_version_that_knew_no_fast_is_read_as_an_exact_one() -> None:
+    values = json.loads(build("preview", seed=1).to_json())
+    assert values.pop("fast") is False
+    assert GenerationRequest.from_json(json.dumps(values)) == build("preview", seed=1)
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"prompt": 1}', "{"])
