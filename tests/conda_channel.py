@@ -139,7 +139,7 @@ def closure(names: Iterable[str]) -> list[str]:
 
 def conda_names(name: str) -> str:
     """What conda-forge calls a distribution."""
-    return {"torch": "pytorch"}.get(name, name)
+    return {"torch": "pytorch", "prometheus-client": "prometheus_client"}.get(name, name)
 
 
 def publish(
