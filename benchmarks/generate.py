@@ -534,7 +534,7 @@ def _compiled(bench: Bench, preset: str, request: GenerationRequest) -> Iterator
 
     with _watched(bench, preset, request) as failed, _code_cache():
         try:
-            loading._compile(getattr(bench.pipeline, family.denoiser), family)
+            loading.compile_blocks(getattr(bench.pipeline, family.denoiser), family)
             first()
             torch.compiler.reset()
             again()
@@ -585,7 +585,7 @@ def _loaded_and_called(
     torch.cuda.reset_peak_memory_stats(device)
     try:
         pipeline = build(spec.id, DTYPES[spec.precision], "cpu")
-        loading._place(pipeline, FAMILIES[spec.family], device, DTYPES[spec.precision], verdict.residency)
+        loading.place(pipeline, FAMILIES[spec.family], device, DTYPES[spec.precision], verdict.residency)
         engine = Engine(spec, pipeline, device, spec.precision, verdict.residency)
         Timed(engine, [_photo()], [request], verdict.knobs)()
     except (torch.OutOfMemoryError, OutOfMemory):

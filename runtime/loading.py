@@ -65,9 +65,9 @@ def load(
     family = FAMILIES[spec.family]
     try:
         pipeline = _read(spec, family, directory, DTYPES[precision])
-        _place(pipeline, family, device, DTYPES[precision], residency)
+        place(pipeline, family, device, DTYPES[precision], residency)
         if compiled:
-            _compile(getattr(pipeline, family.denoiser), family)
+            compile_blocks(getattr(pipeline, family.denoiser), family)
     except torch.OutOfMemoryError:
         raise LoadProblem(
             f"the model {spec.id} does not fit the memory of this GPU",
@@ -94,7 +94,8 @@ def _read(spec: ModelSpec, family: Family, directory: Path, dtype: torch.dtype) 
     return pipeline
 
 
-def _place(pipeline: Any, family: Family, device: torch.device, dtype: torch.dtype, residency: Residency) -> None:
+def place(pipeline: Any, family: Family, device: torch.device, dtype: torch.dtype, residency: Residency) -> None:
+    """Brings what was read to where it waits for its turn."""
     if residency.fp8:
         getattr(pipeline, family.denoiser).enable_layerwise_casting(
             storage_dtype=torch.float8_e4m3fn, compute_dtype=dtype
@@ -135,7 +136,7 @@ def _to_gpu(pipeline: Any, device: torch.device) -> None:
     pipeline.to(device)  # whatever is neither parameter nor buffer
 
 
-def _compile(denoiser: Any, family: Family) -> None:
+def compile_blocks(denoiser: Any, family: Family) -> None:
     """Block by block: blocks that are alike are compiled once, and their code is kept between runs."""
     for module in denoiser.modules():
         if type(module).__name__ in family.blocks:

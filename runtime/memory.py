@@ -151,7 +151,7 @@ class _Asked:
         for residency, knobs in self._settings():
             need = self._need(request, batch, residency, knobs)
             fits = MARGIN * need <= self.room.available
-            said = _said(self.spec, residency, knobs, self.room.kind)
+            said = _said(self.spec, residency, knobs)
             verdicts.append(Verdict(fits, need, self.room.available, residency, knobs, said))
             if fits:
                 return verdicts[-1]
@@ -193,16 +193,14 @@ class _Asked:
         elif row.tiles:
             knobs = [Knobs(), Knobs(tiling=True)]
         else:
-            # On a CPU more frames at once only take more memory, unless they are to look at each other.
-            alone = self.room.kind == "cpu" and self.spec.family not in _DECODES_TOGETHER
-            knobs = [Knobs(at_once, chunked) for chunked in (False, True) for at_once in ((1,) if alone else (4, 2, 1))]
+            knobs = [Knobs(at_once, chunked) for chunked in (False, True) for at_once in (4, 2, 1)]
         yield from itertools.product(residencies, knobs)
 
 
-def _said(spec: ModelSpec, residency: Residency, knobs: Knobs, device: str) -> tuple[str, ...]:
+def _said(spec: ModelSpec, residency: Residency, knobs: Knobs) -> tuple[str, ...]:
     said = []
-    together = spec.family in _DECODES_TOGETHER
-    if knobs.decode_at_once < Knobs().decode_at_once and (together or device == "cuda"):
+    if knobs.decode_at_once < Knobs().decode_at_once:
+        together = spec.family in _DECODES_TOGETHER
         frames = f"decodes {knobs.decode_at_once} frame{'s' * (knobs.decode_at_once > 1)} at a time"
         said.append(frames + (": they may flicker a little against each other" if together else ""))
     if knobs.tiling:

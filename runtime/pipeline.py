@@ -155,7 +155,7 @@ class Engine:
             ImageOps.fit(picture.convert("RGB"), (shape.width, shape.height), Image.Resampling.LANCZOS)
             for picture in pictures
         ]
-        steps = _Steps(on_step)
+        steps = _Steps(on_step, self.device)
         self._pipeline.progress_bar = steps  # the one hook that all of diffusers' video pipelines share
         made = [replace(request, num_inference_steps=request.steps_of(self.spec)) for request in requests]
         arguments = FAMILIES[self.spec.family].arguments(fitted, made, knobs)
@@ -213,8 +213,9 @@ class Engine:
 class _Steps:
     """Stands in for diffusers' progress bar: passes each step on, and notes when the last one ended."""
 
-    def __init__(self, on_step: OnStep) -> None:
+    def __init__(self, on_step: OnStep, device: torch.device) -> None:
         self._on_step = on_step
+        self._device = device
         self._step = self._steps = 0
         self.ended = time.monotonic()
 
@@ -230,6 +231,8 @@ class _Steps:
 
     def update(self, n: int = 1) -> None:
         self._step += n
+        if self._step == self._steps and self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)  # the steps were only asked for; what comes next is decoding
         self.ended = time.monotonic()
         self._on_step(self._step, self._steps)
 

@@ -202,8 +202,8 @@ def test_on_a_cpu_no_weights_are_moved_about() -> None:
         verdict = decide(XL, "fp32", wanted(), Room("cpu", 64 * GIB, gib * GIB))
         assert verdict.residency == Residency()
         assert verdict.fits == (gib > 14)
-    assert (verdict.knobs, verdict.said) == (Knobs(1), ())
-    assert decide(XL, "fp32", wanted(), Room("cpu", 64 * GIB, 15 * GIB)).knobs == Knobs(1, forward_chunking=True)
+    assert (verdict.knobs, verdict.said) == (Knobs(), ())
+    assert decide(XL, "fp32", wanted(), Room("cpu", 64 * GIB, 15 * GIB)).knobs == Knobs(forward_chunking=True)
 
 
 def test_weights_that_are_computed_in_32_bits_do_not_wait_in_8() -> None:
