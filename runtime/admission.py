@@ -29,7 +29,7 @@ from runtime.jobs import DiskFull, Job, JobStore, KeyReused, QueueFull
 from runtime.models import ModelSpec
 from runtime.options import DEFAULT_PRESET, MAX_PROMPT, GenerationRequest, build_request
 from runtime.services import Services
-from runtime.uploads import PictureRefused, read_picture, to_png
+from runtime.uploads import PictureRefused, read_picture, to_bitmap
 
 _MAX_FIELD = 32 * 1024
 _PICTURE_FIELD = "input_reference"
@@ -171,7 +171,7 @@ def _read_form(form: FormData) -> tuple[VideoForm, BinaryIO]:
 def _take_picture(file: BinaryIO) -> tuple[bytes, tuple[int, int]]:
     """What is kept of an upload: its pixels, never its name or what else is in the file."""
     picture = read_picture(file)
-    return to_png(picture), picture.size
+    return to_bitmap(picture), picture.size
 
 
 def _fingerprint(fields: VideoForm, picture: bytes) -> str:

@@ -24,7 +24,7 @@ class JobFiles:
 
     def picture(self, job_id: str) -> Path:
         """Where the picture of an unfinished job lies."""
-        return self._pictures / f"{job_id}.png"
+        return self._pictures / f"{job_id}.bmp"
 
     def video(self, job: Job) -> Path:
         """Where this attempt's video goes: each has its own, so that a late one overwrites nothing."""
@@ -78,7 +78,7 @@ class JobFiles:
 
 
 def _files_in(folder: Path) -> Iterator[tuple[Path, str, int]]:
-    """Each file with the job and the lease in its name: `JOB.png`, `JOB.LEASE.mp4`, `.JOB.LEASE.mp4.123.part`."""
+    """Each file with the job and the lease in its name: `JOB.bmp`, `JOB.LEASE.mp4`, `.JOB.LEASE.mp4.123.part`."""
     with os.scandir(folder) as entries:
         paths = [Path(entry.path) for entry in entries if not entry.is_dir(follow_symlinks=False)]
     for path in paths:

@@ -121,7 +121,7 @@ class JobStore:
         Args:
             model: The id of the model that is to make it.
             request: What to make.
-            picture: A PNG.
+            picture: Its file (see `runtime.uploads.to_bitmap`).
             key: The client's own name for this job: as long as the job is remembered, the same key gives the same
                 job, in whatever state it is, and none is queued.
             fingerprint: Tells what the client sent from all else that it may send with the same key; if not given,

@@ -121,14 +121,14 @@ def _attempt(engine: "Engine", task: Task, line: "_Line", writing: ThreadPoolExe
 
 def _generate(engine: "Engine", task: Task, line: "_Line") -> "Videos":
     from runtime.pipeline import Cancelled
-    from runtime.uploads import open_picture
+    from runtime.uploads import open_kept
 
     def on_step(step: int, steps: int) -> None:
         line.send(Step(step, steps))
         if all(item.token in line.cancelled for item in task.items):
             raise Cancelled
 
-    pictures = [open_picture(item.picture) for item in task.items]
+    pictures = [open_kept(item.picture) for item in task.items]
     return engine.generate_together(pictures, [item.request for item in task.items], on_step, task.knobs)
 
 

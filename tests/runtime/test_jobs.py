@@ -290,7 +290,7 @@ def test_the_same_key_for_something_else_is_refused(
     job = store.add("demo", REQUEST, PICTURE, key="mine")
     with pytest.raises(KeyReused):
         store.add(*other, key="mine")
-    assert files(tmp_path)["pictures"] == {f"{job.id}.png"}
+    assert files(tmp_path)["pictures"] == {f"{job.id}.bmp"}
 
 
 def test_what_the_client_sent_decides_and_not_the_seed_that_was_drawn(store: JobStore) -> None:
@@ -310,7 +310,7 @@ def test_many_adds_at_once_with_one_key_make_one_job(tmp_path: Path, store: JobS
     with ThreadPoolExecutor(8) as threads:
         made = set(threads.map(add_one, range(8)))
     assert len(made) == 1
-    assert files(tmp_path)["pictures"] == {f"{made.pop()}.png"}
+    assert files(tmp_path)["pictures"] == {f"{made.pop()}.bmp"}
     assert len(store.listing().jobs) == 1
 
 
@@ -638,7 +638,7 @@ def old_data(tmp_path: Path) -> Path:
                 (job_id, status, OLD_REQUEST, ended, attempts, lease, code, message, seconds),
             )
             if status in ("queued", "in_progress"):
-                (data / "pictures" / f"{job_id}.png").write_bytes(b"the picture")
+                (data / "pictures" / f"{job_id}.bmp").write_bytes(b"the picture")
     database.close()
     (data / "videos" / "video_done.1.mp4").write_bytes(b"the video")
     return data
@@ -705,7 +705,7 @@ def test_a_job_that_cannot_be_read_fails_and_the_others_are_made(
     failed = get(store, broken.id)
     assert (failed.status, failed.error_code) == ("failed", "unreadable_request")
     assert "cannot be read as it was stored" in (failed.error_message or "")
-    assert files(tmp_path)["pictures"] == {f"{whole.id}.png"}
+    assert files(tmp_path)["pictures"] == {f"{whole.id}.bmp"}
     assert {job.id for job in store.listing().jobs} == {broken.id, whole.id}
     store.close()
 

@@ -1,10 +1,11 @@
 import io
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
-from runtime.uploads import KEPT_SIDE, PictureRefused, open_picture, read_picture, to_png
+from runtime.uploads import KEPT_SIDE, PictureRefused, open_kept, open_picture, read_picture, to_bitmap
 from tests.runtime.conftest import PHOTO, encoded
 from tests.runtime.hostile import PICTURES
 
@@ -46,7 +47,7 @@ def test_nothing_but_pixels_is_kept() -> None:
     picture = Image.new("RGB", (32, 32))
     exif = picture.getexif()
     exif[0x010F] = "a camera"
-    kept = to_png(read(encoded(picture, "JPEG", exif=exif, comment=b"a comment")))
+    kept = to_bitmap(read(encoded(picture, "JPEG", exif=exif, comment=b"a comment")))
     assert b"camera" not in kept
     assert b"comment" not in kept
 
@@ -59,3 +60,13 @@ def test_a_path_that_cannot_be_read_is_said_with_its_reason(tmp_path: Path) -> N
     for path, reason in ((tmp_path / "no.jpg", "No such file"), (tmp_path, "Is a directory")):
         with pytest.raises(PictureRefused, match=reason):
             open_picture(path)
+
+
+def test_what_is_kept_comes_back_to_the_last_pixel_and_broken_files_are_said(tmp_path: Path) -> None:
+    picture = open_picture(PHOTO)
+    (kept := tmp_path / "kept").write_bytes(to_bitmap(picture))
+    assert np.array_equal(np.asarray(open_kept(kept)), np.asarray(picture))
+    (short := tmp_path / "short").write_bytes(kept.read_bytes()[:5000])
+    for path in (short, tmp_path / "none"):
+        with pytest.raises(PictureRefused, match="cannot be read"):
+            open_kept(path)

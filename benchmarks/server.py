@@ -1,0 +1,185 @@
+"""How fast the server takes jobs, while its worker is at work: submissions at a steady rate, many clients, a burst.
+
+    /health after the start           within 1 s
+    50 submissions a second           p50 at most 10 ms, p99 at most 150 ms, with a queue of 10,000
+    20 clients at once                no answer 5xx
+    a burst of ten queues             only 202 and 429; the server's memory grows by less than 50 MiB
+
+The peer of the steady rate is the same server's cheapest answer, /health, asked in turn with it: what of a submission
+is the machine's and the framework's. Real processes on loopback, the demo model.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+if not __package__:  # run as a script: the script beside this one must not stand for the package `mirrors`
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+import contextlib
+import os
+import re
+import signal
+import statistics
+import subprocess
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TypeVar
+
+import httpx
+import psutil
+
+from benchmarks.harness import Row, main
+from runtime.models import model
+
+_T = TypeVar("_T")
+ROOT = Path(__file__).resolve().parents[1]
+PHOTO = (ROOT / "examples" / "temple.jpg").read_bytes()
+FIELDS = {"size": "64x64", "num_frames": "4", "num_inference_steps": "4", "seed": "7"}
+A_SECOND = 50
+CLIENTS = 20
+QUEUE = 5
+
+
+@dataclass
+class Server:
+    """One server process."""
+
+    url: str
+    process: subprocess.Popen[bytes]
+    health_seconds: float
+
+    def submit(self, client: httpx.Client) -> int:
+        """Sends one job; the status of the answer."""
+        files = {"input_reference": ("photo.jpg", PHOTO)}
+        return client.post(f"{self.url}/v1/videos", data=FIELDS, files=files).status_code
+
+    def health(self, client: httpx.Client) -> int:
+        """The cheapest answer there is."""
+        return client.get(f"{self.url}/health").status_code
+
+
+@contextlib.contextmanager
+def served(*arguments: str) -> Iterator[Server]:
+    """A ready server with the demo model."""
+    directory = model("demo").bundled
+    assert directory is not None
+    command = [sys.executable, "-m", "runtime.server", "--port", "0", "--model-dir", str(directory), *arguments]
+    with tempfile.TemporaryDirectory() as data, (Path(data) / "log").open("w+") as log:
+        began = time.perf_counter()
+        process = subprocess.Popen([*command, "--data-dir", f"{data}/data"], cwd=ROOT, stderr=log)
+        try:
+            url = _wait(lambda: re.search(r"listening on (http\S+)", Path(log.name).read_text()))[1]
+            httpx.get(f"{url}/health").raise_for_status()
+            seconds = time.perf_counter() - began
+            _wait(lambda: httpx.get(f"{url}/ready").status_code == 200)
+            yield Server(url, process, seconds)
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait()
+
+
+def measure(quick: bool) -> Sequence[Row]:
+    """All rows."""
+    with served("--max-waiting", "10000") as server:
+        rows = [_row("/health after the start", server.health_seconds, "s", 1.0, "the process's start")]
+        rows += _steady(server, 5 if quick else 20)
+        rows.append(_many(server, 100 if quick else 1000))
+    with served("--max-waiting", str(QUEUE)) as server:
+        rows += _burst(server)
+    return rows
+
+
+def _steady(server: Server, seconds: int) -> list[Row]:
+    """Submissions at a steady rate, whatever the answers take, each followed by a look at /health."""
+    submissions, looks = list[float](), list[float]()
+    statuses = Counter[int]()
+    mutex = threading.Lock()
+    clients = threading.local()
+
+    def send(due: float) -> None:
+        if not hasattr(clients, "own"):
+            clients.own = httpx.Client(timeout=30)
+        time.sleep(max(0.0, due - time.perf_counter()))
+        began = time.perf_counter()
+        status = server.submit(clients.own)
+        between = time.perf_counter()
+        server.health(clients.own)
+        ended = time.perf_counter()
+        with mutex:
+            statuses[status] += 1
+            submissions.append(1000 * (between - began))
+            looks.append(1000 * (ended - between))
+
+    start = time.perf_counter() + 0.5
+    with ThreadPoolExecutor(CLIENTS) as pool:
+        list(pool.map(send, [start + number / A_SECOND for number in range(A_SECOND * seconds)]))
+    assert set(statuses) == {202}, statuses
+    name = f"{A_SECOND} submissions a second, for {seconds} s"
+    return [
+        _row(f"{name}: p50", statistics.median(submissions), "ms", 10, f"/health, {statistics.median(looks):.1f} ms"),
+        _row(f"{name}: p99", _p99(submissions), "ms", 150, f"/health, {_p99(looks):.1f} ms"),
+    ]
+
+
+def _many(server: Server, jobs: int) -> Row:
+    """As fast as so many clients can."""
+    statuses = _at_once(server, jobs)
+    failed = sum(count for status, count in statuses.items() if status >= 500)
+    told = ", ".join(f"{count} x {status}" for status, count in sorted(statuses.items()))
+    return Row(f"{CLIENTS} clients at once, {jobs} jobs: answers 5xx", failed, "answers", "0", failed == 0, told)
+
+
+def _burst(server: Server) -> list[Row]:
+    """Ten times what the queue takes, at once."""
+    process = psutil.Process(server.process.pid)
+    _at_once(server, CLIENTS)  # what the first requests take is not what a burst takes
+    before = process.memory_info().rss
+    Path(f"/proc/{process.pid}/clear_refs").write_text("5")  # the kernel counts the peak anew
+    statuses = _at_once(server, 10 * QUEUE)
+    peak = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{process.pid}/status").read_text())
+    assert peak
+    grown = int(peak[1]) / 1024 - before / 2**20
+    others = sum(count for status, count in statuses.items() if status not in (202, 429))
+    told = ", ".join(f"{count} x {status}" for status, count in sorted(statuses.items()))
+    return [
+        Row("a burst of ten queues: answers but 202 and 429", others, "answers", "0", others == 0, told),
+        _row("a burst of ten queues: memory", grown, "MiB", 50, f"{before / 2**20:.0f} MiB before"),
+    ]
+
+
+def _at_once(server: Server, jobs: int) -> Counter[int]:
+    clients = threading.local()
+
+    def send(_: int) -> int:
+        if not hasattr(clients, "own"):
+            clients.own = httpx.Client(timeout=60)
+        return server.submit(clients.own)
+
+    with ThreadPoolExecutor(CLIENTS) as pool:
+        return Counter(pool.map(send, range(jobs)))
+
+
+def _row(name: str, value: float, unit: str, most: float, peer: str) -> Row:
+    return Row(name, value, unit, f"at most {most:g}", value <= most, peer)
+
+
+def _p99(values: Sequence[float]) -> float:
+    return statistics.quantiles(values, n=100)[98]
+
+
+def _wait(look: Callable[[], _T | None]) -> _T:
+    while not (found := look()):
+        time.sleep(0.02)
+    return found
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    main(measure, __doc__ or "")
