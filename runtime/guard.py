@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from runtime.network import is_loopback
 
-#: The page is its three files and nothing else: no inline code, no outside address, not inside a frame.
+#: The page is its own files and nothing else: no inline code, no outside address, not inside a frame.
 _HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; media-src blob:; "
