@@ -75,7 +75,7 @@ def served(*arguments: str) -> Iterator[Server]:
         began = time.perf_counter()
         process = subprocess.Popen([*command, "--data-dir", f"{data}/data"], cwd=ROOT, stderr=log)
         try:
-            url = _wait(lambda: re.search(r"listening on (http\S+)", Path(log.name).read_text()))[1]
+            url = _wait(lambda: re.search(r"listening on (http[^\s\"]+)", Path(log.name).read_text()))[1]
             httpx.get(f"{url}/health").raise_for_status()
             seconds = time.perf_counter() - began
             _wait(lambda: httpx.get(f"{url}/ready").status_code == 200)

@@ -20,11 +20,13 @@ from bootstrap.commands.detect import detect
 from bootstrap.commands.env import env
 from bootstrap.commands.generate import generate
 from bootstrap.commands.install import install
+from bootstrap.commands.logs import logs
 from bootstrap.commands.mirrors import mirrors
 from bootstrap.commands.models import models
 from bootstrap.commands.report import report
 from bootstrap.commands.run import run
 from bootstrap.commands.shared import FAILED, Group, examples, is_json_wanted
+from bootstrap.commands.status import status
 from bootstrap.commands.undo import undo
 from bootstrap.terminal import harmless
 
@@ -118,7 +120,9 @@ def main(ctx: click.Context, quiet: bool) -> None:
     ctx.obj = quiet
 
 
-for command in (detect, install, generate, run, build_image, report, env, bundle, models, mirrors, undo, clean):
+for command in (
+    *(detect, install, generate, run, status, logs, build_image, report, env, bundle, models, mirrors, undo, clean),
+):
     main.add_command(command)
 
 

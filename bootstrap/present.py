@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -91,6 +91,14 @@ def environments_table(environments: Sequence[Environment]) -> ByWidth:
         runs = escape(", ".join(map(str, it.processes)))
         table.add_row(mark, one.name, escape(one.build), one.python, one.backend, lock, size(one.size), *times, runs)
     return fitting(table, "name", {"build", "Python", "back end", "lock"})
+
+
+def status_table(rows: Iterable[tuple[str, str]]) -> Table:
+    """The server as it is."""
+    table = _table("", ("", ""))
+    for name, told in rows:
+        table.add_row(name, escape(told))
+    return table
 
 
 def _minute(when: str) -> str:

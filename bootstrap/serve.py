@@ -5,22 +5,29 @@ Both kinds are watched in the same way, over HTTP: `/ready` tells the phases tha
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 import requests
 
-from bootstrap import current, deployments, spawn, weights
+from bootstrap import current, deployments, running, spawn, weights
 from bootstrap.console import Console
 from bootstrap.errors import SetupError
 from bootstrap.generate import installed_model
 from bootstrap.recorder import Recorder
 from bootstrap.report import Deployment, Timing
 from bootstrap.reporting import tables
+from bootstrap.running import Running
+from bootstrap.server_output import Output
+from bootstrap.serving import Serving
 from bootstrap.state import Home, writable
+from bootstrap.units import seconds
 from images import container
 from images import engine as docker
 
@@ -31,26 +38,28 @@ _TITLES = {
     "worker imports": "import torch and diffusers",
     "model load": "load the model",
     "warm-up": "warm up",
-}
+    "first frame": "first frame",
+}  # in the order in which they come
+_FACTS = ("device", "precision")
+_GRACE = 10.0  # seconds that a stop may take, beyond a drain
 
 Status = Mapping[str, Any]
 Check = Callable[[], None]  # raises if the server has ended
 
 
-def run_local(
-    home: Home, model_id: str | None, address: tuple[str, int], precision: str | None, console: Console
-) -> None:
-    """Serve in the current environment until Ctrl-C, on a host and port.
+def run_local(home: Home, serving: Serving, console: Console) -> None:
+    """Serve in the current environment until Ctrl-C.
 
     Raises:
         SetupError: nothing installed, the port taken, or the server died.
     """
-    host, port = address
     generation = current.current(home)
-    model = installed_model(home, model_id)
-    arguments = ["--model-id", model.id, "--model-dir", str(weights.directory(home, model))]
-    arguments += ["--host", host, "--port", str(port), "--data-dir", str(writable(home.server))]
-    arguments += ["--precision", precision] if precision else []
+    model = installed_model(home, serving.model)
+    log, data = running.log_file(home), writable(home.server)
+    arguments = ["--model-id", model.id, "--model-dir", str(weights.directory(home, model)), "--data-dir", str(data)]
+    arguments += ["--host", serving.host, "--port", str(serving.port), "--log-file", str(log)]
+    arguments += ["--precision", serving.precision] if serving.precision else []
+    arguments += ["--drain", f"{serving.drain:g}"] if serving.drain else []
     recorder = Recorder("run", model=model.id, torch=generation.build)
     command = [str(generation.python_path), "-m", "runtime.server", *arguments]
 
@@ -58,17 +67,22 @@ def run_local(
         if (code := child.poll()) is not None:
             raise SetupError(f"the server ended with exit code {code} before it was ready")
 
-    with spawn.process(command, env=generation.environ(), stdout=sys.stderr) as child:
-        _follow(_url(host, port), recorder, check, console, pid=child.pid)
-        _announce(deployments.save(home, recorder.section()), _url(host, port), console)
-        try:
-            _check_end(child.wait())
-        except KeyboardInterrupt:
-            console.say("stopping …")
-            _check_end(spawn.end(child))
+    with (
+        Output(console) as output,
+        spawn.process(command, env=generation.environ(), stdout=sys.stderr, stderr=subprocess.PIPE) as child,
+    ):
+        output.follow(child)
+        note = Running(serving.url, serving.port, child.pid, running.process_began(child.pid), model.id)
+        with running.noted(home, replace(note, environment=generation.name, log=str(log), data=str(data))):
+            _follow(serving.url, recorder, check, console, pid=child.pid)
+            _announce(deployments.save(home, recorder.section()), serving.url, console)
+            try:
+                _check_end(child.wait())
+            except KeyboardInterrupt:
+                _check_end(_stop(child, serving.drain, console))
 
 
-def run_docker(home: Home, tag: str, port: int, gpus: str | None, console: Console) -> None:
+def run_docker(home: Home, tag: str, port: int, gpus: str | None, console: Console, drain: float = 0.0) -> None:
     """Serve from an image until Ctrl-C; the container is removed then.
 
     Raises:
@@ -78,15 +92,46 @@ def run_docker(home: Home, tag: str, port: int, gpus: str | None, console: Conso
     recorder = Recorder("run", image=tag)
     with docker.connect() as engine:
         with console.working("start the container"), recorder.phase("container", "start the container"):
-            running = container.start(engine, tag, port, gpus)
-        with running:
-            status = _follow(running.url, recorder, running.check, console)
+            started = container.start(engine, tag, port, gpus, drain=drain)
+        note = Running(started.url, port, os.getpid(), running.process_began(os.getpid()), image=tag)
+        with started, running.noted(home, replace(note, container=started.name)):
+            status = _follow(started.url, recorder, started.check, console)
             recorder.facts["model"] = str(status["model"])
-            _announce(deployments.save(home, recorder.section()), running.url, console)
+            _announce(deployments.save(home, recorder.section()), started.url, console)
             try:
-                _check_end(running.wait())
+                _check_end(started.wait())
             except KeyboardInterrupt:
-                console.say("stopping …")
+                _say_stopping(drain, console)
+                try:
+                    started.stop()
+                except KeyboardInterrupt:
+                    console.say("stopping at once …")
+                    started.stop(at_once=True)
+
+
+def _stop(child: subprocess.Popen[str], drain: float, console: Console) -> int:
+    """Ask the server to end, and once more at a second Ctrl-C; its exit code.
+
+    The server alone is asked: its worker goes on until it is told to end, so that no attempt counts as a failed one.
+    """
+    _say_stopping(drain, console)
+    try:
+        child.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            return child.wait(drain + _GRACE)
+    except KeyboardInterrupt:
+        console.say("stopping at once …")
+        child.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            return child.wait(_GRACE)
+    return spawn.end(child)
+
+
+def _say_stopping(drain: float, console: Console) -> None:
+    if drain:
+        console.say(f"stopping when the job that is made is done, after {drain:g} s at most; Ctrl-C again: at once")
+    else:
+        console.say("stopping …")
 
 
 def _follow(url: str, recorder: Recorder, check: Check, console: Console, pid: int | None = None) -> Status:
@@ -98,6 +143,7 @@ def _follow(url: str, recorder: Recorder, check: Check, console: Console, pid: i
         SetupError: the server says that it cannot become ready. And whatever `check` raises.
     """
     offset, told = recorder.elapsed, 0
+    console.say(f"  start i2v-setup: {seconds(offset)}")
     with console.working("start the server") as task, requests.Session() as session:
         session.trust_env = False  # loopback is not asked for through a proxy
         while True:
@@ -107,15 +153,23 @@ def _follow(url: str, recorder: Recorder, check: Check, console: Console, pid: i
                 status = None
             phases = status["phases"] if status else []
             for phase in phases[told:]:
-                recorder.add(_timing(phase, offset))
-                console.say(f"  {phase['name']}: {float(phase['seconds']):.2f} s")
+                timing = _timing(phase, offset)
+                recorder.add(timing)
+                console.say(f"  {timing.title}: {seconds(timing.seconds)}, {seconds(timing.ended)} after the start")
             told = len(phases)
             if status and status["ready"]:
+                recorder.facts.update({name: str(status[name]) for name in _FACTS if status.get(name)})
                 return status
             if status and status.get("error"):
                 raise SetupError(f"the server cannot become ready: {status['error']}")
-            task.say(f"after {phases[-1]['name']}" if phases else "waiting for it to listen")
+            task.say(_under_way(phases))
             time.sleep(_POLL)
+
+
+def _under_way(ended: Sequence[Status]) -> str:
+    """What comes after the phases that have ended."""
+    names = [name for name in _TITLES if name not in {str(phase["name"]) for phase in ended}]
+    return _TITLES[names[0]] if names else ""
 
 
 def _check_end(code: int) -> None:
@@ -142,8 +196,3 @@ def _announce(deployment: Deployment, url: str, console: Console) -> None:
     # the others were shown when they were made; `i2v-setup report` has all
     console.show(tables.deployment(replace(deployment, sections=deployment.sections[-1:])))
     console.say(f"ready: {url} (Ctrl-C stops it)", "bold green")
-
-
-def _url(host: str, port: int) -> str:
-    shown = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared, not bound
-    return f"http://[{shown}]:{port}" if ":" in shown else f"http://{shown}:{port}"

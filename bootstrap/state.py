@@ -1,4 +1,4 @@
-"""Where the tool keeps its things: environments, weights, journals and reports. Creates directories, nothing else.
+"""Where the tool keeps its things: environments, weights, journals, reports, logs. Creates directories, nothing else.
 
 `I2V_SETUP_HOME` puts everything below one directory (a larger or faster disk, a test). Otherwise the system's usual
 places are used (on Linux the XDG ones), but for what is large: where that lies was decided at the first installation
@@ -65,6 +65,21 @@ class Home:
     def server(self) -> Path:
         """Jobs and videos of the local server."""
         return self.state / "server"
+
+    @property
+    def logs(self) -> Path:
+        """What the local server has logged."""
+        return self.state / "logs"
+
+    @property
+    def running(self) -> Path:
+        """Which servers were started, a note for each."""
+        return self.state / "running"
+
+    @property
+    def service_key(self) -> Path:
+        """The API key of the installed service, if the file exists; for its owner only."""
+        return self.config / "service.env"
 
     @property
     def weights_lock(self) -> Path:

@@ -38,8 +38,9 @@ _NO_GPU_HINT = (
 class Container:
     """A server in a container. `stop` it, or use it in a `with`."""
 
-    def __init__(self, container: DockerContainer, url: str) -> None:
+    def __init__(self, container: DockerContainer, url: str, drain: float = 0.0) -> None:
         self._container = container
+        self._patience = round(drain + _GRACE_SECONDS)
         self.name = container.name or ""
         self.url = url
 
@@ -72,18 +73,27 @@ class Container:
         with engine_errors(f"read the logs of {self.name}"):
             return self._container.logs(tail=tail).decode(errors="replace")
 
-    def stop(self) -> None:
-        """End the server and remove the container; its data volume stays. Does nothing the second time."""
+    def stop(self, *, at_once: bool = False) -> None:
+        """End the server and remove the container; its data volume stays. Does nothing the second time.
+
+        The server may finish what it was started to finish first, unless it is to end `at_once`.
+        """
         with engine_errors(f"stop the container {self.name}"):
             try:
-                self._container.stop(timeout=_GRACE_SECONDS)
+                self._container.stop(timeout=0 if at_once else self._patience)
                 self._container.remove(force=True)
             except NotFound:
                 pass
 
 
 def start(
-    engine: Engine, tag: str, port: int | None = None, gpus: str | None = None, name: str | None = None
+    engine: Engine,
+    tag: str,
+    port: int | None = None,
+    gpus: str | None = None,
+    name: str | None = None,
+    *,
+    drain: float = 0.0,
 ) -> Container:
     """Start the image's server, published on 127.0.0.1 only.
 
@@ -95,6 +105,7 @@ def start(
         port: The port on this machine; None lets the engine choose a free one.
         gpus: "all", or GPU numbers or ids separated by commas; None for no GPU.
         name: The container's name; None makes one of the tag. One of that name that has ended is replaced.
+        drain: For how many seconds a stop waits for the job that is being made.
 
     Raises:
         ImageError: No such image, the port or name is taken, or no GPUs can be given.
@@ -108,7 +119,9 @@ def start(
     with engine_errors(f"create the container {name}"):
         try:
             engine.client.volumes.create(_volume(name), labels={LABEL: name})
-            container = engine.client.containers.create(tag, **_options(name, port, gpus, info.memory))
+            options = _options(name, port, gpus, info.memory)
+            options["command"] += ["--drain", f"{drain:g}"] if drain else []
+            container = engine.client.containers.create(tag, **options)
         except APIError as error:
             raise _explain(error, name, port) from error
     try:
@@ -119,7 +132,7 @@ def start(
                 raise _explain(error, name, port) from error
             container.reload()
         bindings = container.ports.get(_SERVER_PORT)
-        started = Container(container, f"http://{_LOOPBACK}:{bindings[0]['HostPort'] if bindings else port}")
+        started = Container(container, f"http://{_LOOPBACK}:{bindings[0]['HostPort'] if bindings else port}", drain)
         started.check()
     except BaseException:
         container.remove(force=True)

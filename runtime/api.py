@@ -1,9 +1,9 @@
 """The HTTP face: which rooms answer which paths, and in what shape errors leave.
 
-    /v1/videos                                 runtime.videos     (with runtime.admission and runtime.views)
-    /v1/models, /v1/options                    runtime.offers
-    /health, /ready, /metrics, /admin/reload   runtime.operation
-    /                                          the page
+    /v1/videos                                               runtime.videos (with runtime.admission and runtime.views)
+    /v1/models, /v1/options                                  runtime.offers
+    /health, /ready, /metrics, /v1/summary, /admin/reload    runtime.operation
+    /                                                        the page
 
 Imports no torch.
 """
@@ -19,10 +19,8 @@ from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 
 from runtime import __version__, offers, operation, videos
-from runtime.dispatcher import Dispatcher
 from runtime.guard import ApiKey, Guard, Refusal, Rules
-from runtime.jobs import JobStore
-from runtime.metrics import Counting, Metrics
+from runtime.metrics import Counting
 from runtime.services import Services
 from runtime.uploads import MAX_BYTES
 
@@ -31,15 +29,11 @@ _WEB = Path(__file__).parent / "web"
 _MAX_BODY = MAX_BYTES + 256 * 1024
 
 
-def create_app(
-    store: JobStore, dispatcher: Dispatcher, metrics: Metrics, *, api_key: ApiKey | None, loopback_only: bool
-) -> FastAPI:
+def create_app(services: Services, *, api_key: ApiKey | None, loopback_only: bool) -> FastAPI:
     """The application.
 
     Args:
-        store: Where jobs are kept.
-        dispatcher: What works on them.
-        metrics: What counts.
+        services: What its handlers work with.
         api_key: Needed below /v1/ and /admin/, if given.
         loopback_only: Whether requests under other names than this machine's own are refused.
     """
@@ -48,7 +42,10 @@ def create_app(
         version=__version__,
         docs_url=None,  # their pages load code from elsewhere
         redoc_url=None,
-        middleware=[Middleware(Counting, metrics=metrics), Middleware(Guard, Rules(_MAX_BODY, api_key, loopback_only))],
+        middleware=[
+            Middleware(Counting, metrics=services.metrics),
+            Middleware(Guard, Rules(_MAX_BODY, api_key, loopback_only)),
+        ],
         exception_handlers={
             Refusal: _answer_refusal,
             HTTPException: _answer_http_exception,
@@ -57,8 +54,8 @@ def create_app(
             Exception: _answer_fault,
         },
     )
-    metrics.watch(store, dispatcher)
-    app.state.services = Services(store, dispatcher, metrics)
+    services.metrics.watch(services.store, services.dispatcher)
+    app.state.services = services
     for router in (operation.router, videos.router, offers.router):
         app.include_router(router)
     app.mount("/", StaticFiles(directory=_WEB, html=True))

@@ -48,6 +48,8 @@ _log = logging.getLogger(__name__)
 _PAUSE_SECONDS = 1.0
 #: What a job is thought to take while nothing has been measured.
 _GUESSED_SECONDS = 10.0
+#: What clients are told while the last job is finished and nothing new is begun.
+_STOPPING = "the server is stopping: the queue is kept for its next start"
 #: Between two looks whether finished videos have been kept for long enough. With nothing to do for so long, the model
 #: is loaded as it usually is again.
 _SWEEP_SECONDS = 60.0
@@ -93,6 +95,7 @@ class Dispatcher:
         self._forecast = Forecast(measurements, self._supervisor)
         self._thread = threading.Thread(target=self._work, name="dispatcher", daemon=True)
         self._stopping = threading.Event()
+        self._draining = threading.Event()
         self._wake_reader, self._wake_writer = os.pipe()
         os.set_blocking(self._wake_writer, False)
         self._claiming = threading.Lock()  # guards self._call against a cancel at the same time
@@ -107,8 +110,9 @@ class Dispatcher:
 
     @property
     def state(self) -> State:
-        """How the worker is."""
-        return self._supervisor.state
+        """How the worker is; as others see it, for whom a server that only finishes something is not ready."""
+        state = self._supervisor.state
+        return replace(state, ready=False, error=_STOPPING) if self.draining else state
 
     @property
     def accepted(self) -> ModelSpec:
@@ -119,6 +123,21 @@ class Dispatcher:
     def loadings(self) -> Mapping[str, Loading]:
         """The models that can be served, by id."""
         return self._supervisor.loadings
+
+    @property
+    def draining(self) -> bool:
+        """Whether nothing new is begun any more."""
+        return self._draining.is_set()
+
+    @property
+    def idle(self) -> bool:
+        """Whether the worker is at nothing, files that are still being written included."""
+        with self._claiming:
+            return not (self._call or self._writing)
+
+    def drain(self) -> None:
+        """Has nothing new begun; what the worker is at goes on. From any thread, a signal's handler included."""
+        self._draining.set()
 
     def start(self) -> None:
         """Starts the worker and begins to work, in the background; the server's own phase ends here."""
@@ -133,7 +152,7 @@ class Dispatcher:
         self._supervisor.kill()
         if self._thread.is_alive():
             # Only a job that runs is worth waiting for: a worker that is still importing hears nothing.
-            self._thread.join(timeout=5 if self.state.ready else 0.5)
+            self._thread.join(timeout=5 if self._supervisor.state.ready else 0.5)
 
     def wake(self) -> None:
         """Says that there may be something to do."""
@@ -191,7 +210,7 @@ class Dispatcher:
                 message = f"the model {model_id} is not served any more"
                 while job := self._store.claim(model_id):
                     self._store.fail(job, "model_not_served", message)
-                _log.warning("%s: its jobs have failed", message)
+                _log.warning("%s: its jobs have failed", message, extra={"event": "model_not_served"})
             elif model_id != self.accepted.id:
                 self._supervisor.begin_with(model_id)
 
@@ -216,7 +235,7 @@ class Dispatcher:
         if time.monotonic() >= self._sweep_at:
             self._sweep_at = time.monotonic() + _SWEEP_SECONDS
             self._store.sweep()
-        if not self.state.ready:
+        if not self._supervisor.state.ready:
             self._learn(self._supervisor.start(warm_up=self._settings.warm_up))
         elif jobs := self._claim():
             self._begin(jobs)
@@ -229,6 +248,8 @@ class Dispatcher:
         if self._call or len(writing) >= _MOST_WRITING or any(map(_is_suspect, writing)):
             return ()
         with self._claiming:
+            if self.draining:
+                return ()
             together = self._settings.most_together if FAMILIES[self._supervisor.spec.family].batches else 1
             jobs = self._store.claim_batch(self._supervisor.spec.id, together)
             if not jobs:
@@ -251,6 +272,7 @@ class Dispatcher:
         refit = verdict.residency != self.state.residency
         if not verdict.fits or (refit and self._refitted == _token(jobs[0])):
             self._store.fail(jobs[0], "does_not_fit", verdict.told(jobs[0].request))
+            _log.warning("%s: does not fit", jobs[0].id, extra={"job": jobs[0].id, "event": "failed"})
             self._end_call()
         elif refit:
             self._give_back(jobs, counts=False)
@@ -269,6 +291,8 @@ class Dispatcher:
             self._call = _Current({_token(job): job for job in jobs}, knobs, room, time.monotonic())
         self._live = Live(0, jobs[0].request.steps_of(self._supervisor.spec))
         self._supervisor.worker.send(Task(items, knobs))
+        for job in jobs:
+            _log.info("%s: begun, attempt %d", job.id, job.attempts, extra={"job": job.id, "event": "begun"})
         for job in jobs:
             if not store.holds(job):  # cancelled while the worker did not know of it
                 self._supervisor.worker.cancel(_token(job))
@@ -336,7 +360,8 @@ class Dispatcher:
             job, call = self._writing[token]
             seconds = {"denoise": call.denoise, "decode": call.decode, "encode": encode}
             if self._store.finish(job, seconds):
-                _log.info("%s: completed in %.1f s", job.id, sum(seconds.values()))
+                took = sum(seconds.values())
+                _log.info("%s: completed in %.1f s", job.id, took, extra={"job": job.id, "event": "completed"})
             del self._writing[token], self._written[token]
             self._forecast.learn(call, encode)
 
@@ -347,17 +372,19 @@ class Dispatcher:
 
     def _fail(self, job: Job, why: Failed) -> None:
         if why.code == CANCELLED:
-            _log.info("%s: cancelled", job.id)
+            _log.info("%s: cancelled", job.id, extra={"job": job.id, "event": "cancelled"})
             return
         if why.code == OUT_OF_MEMORY and (call := self._call) and call.knobs and call.room:
             # What is known now makes the next attempt use less, or fail as what does not fit.
             self._forecast.ran_out(job.request, len(call.jobs) + 1, call.knobs, call.room)
             if job.attempts < MAX_ATTEMPTS:
                 self._store.give_back(job, counts=True)
-                _log.warning("%s: out of memory; it is tried again with less", job.id)
+                told = {"job": job.id, "event": "out_of_memory"}
+                _log.warning("%s: out of memory; it is tried again with less", job.id, extra=told)
                 return
         self._store.fail(job, why.code, in_full(why.message, why.hint))
-        _log.warning("%s: failed: %s", job.id, in_full(why.message, why.hint))
+        told = {"job": job.id, "event": "failed"}
+        _log.warning("%s: failed: %s", job.id, in_full(why.message, why.hint), extra=told)
 
     def _lost(self, what: str) -> None:
         """The worker is gone, and what it was at with it."""
@@ -376,6 +403,7 @@ class Dispatcher:
     def _give_back(self, jobs: Sequence[Job], *, counts: bool) -> None:
         for job in jobs:
             self._store.give_back(job, counts=counts)
+            _log.info("%s: back in the queue", job.id, extra={"job": job.id, "event": "requeued"})
 
     def _end_call(self) -> None:
         with self._claiming:

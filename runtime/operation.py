@@ -11,6 +11,7 @@ from starlette.responses import JSONResponse, Response
 from runtime import __version__
 from runtime.guard import Refusal
 from runtime.services import Use
+from runtime.summary import MOST, Facts, of_job, text, versions
 from runtime.views import Failure
 
 router = APIRouter(tags=["operation"])
@@ -32,6 +33,7 @@ async def ready(use: Use) -> JSONResponse:
         "note": use.spec.note,
         "device": state.device,
         "precision": state.precision,
+        "memory": {"total": state.room.total, "available": state.room.available} if state.room else None,
         "residency": asdict(state.residency),
         "reloading": state.reloading,
         "reload_error": state.reload_error,
@@ -47,6 +49,25 @@ async def ready(use: Use) -> JSONResponse:
 def metrics(use: Use) -> Response:
     """Numbers for Prometheus."""
     return Response(use.metrics.text(), media_type=_PROMETHEUS)
+
+
+@router.get("/v1/summary")
+def summary(use: Use) -> dict[str, str]:
+    """What to paste into a bug report: versions, GPU, settings, timings, last errors; no keys, no prompts."""
+    state, residency = use.dispatcher.state, use.dispatcher.state.residency
+    told = Facts(
+        versions=versions(),
+        state="ready" if state.ready else state.error or "starting",
+        device=state.device,
+        model=use.spec.id,
+        precision=state.precision,
+        residency=f"offload: {residency.offload}" + (", in 8 bits" if residency.fp8 else ""),
+        settings=use.setup,
+        phases=state.phases,
+        jobs=[of_job(job) for job in use.store.listing(MOST).jobs],
+        errors=use.errors(),
+    )
+    return {"text": text(told)}
 
 
 @router.post("/admin/reload", status_code=202, responses={400: {"model": Failure}})

@@ -2,9 +2,10 @@
 
     python -m runtime.server --model-id M --model-dir DIR --data-dir DIR [--host 127.0.0.1] [--port 8000]
 
-SIGHUP has the model loaded anew; the worker that serves goes on until the new one is ready. The API key comes in
-I2V_API_KEY, never on the command line, where others could read it. This process never imports torch. Knows nothing of
-how the environment or the model came here.
+SIGHUP has the model loaded anew; the worker that serves goes on until the new one is ready. SIGTERM and SIGINT end it:
+what is being made goes back to the queue, or with `--drain` is finished first, until a second signal comes. The API key
+comes in I2V_API_KEY, never on the command line, where others could read it. This process never imports torch. Knows
+nothing of how the environment or the model came here.
 """
 
 import argparse
@@ -15,10 +16,13 @@ import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, get_args
 
+from runtime import logs
 from runtime.dispatcher import Dispatcher
 from runtime.jobs import MAX_WAITING, JobStore
 from runtime.measurements import Measurements
@@ -38,6 +42,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger("runtime.server")
 #: How long a clean stop waits for answers that are under way.
 _GRACE_SECONDS = 3
+#: Between two looks whether the last job has ended.
+_LOOK_SECONDS = 0.1
 _KEY_VARIABLE = "I2V_API_KEY"
 _DAY = 24 * 3600
 
@@ -45,12 +51,12 @@ _DAY = 24 * 3600
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the server until it is told to stop, and returns its exit status."""
     arguments = _parser().parse_args(argv)
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
     for number in (signal.SIGINT, signal.SIGTERM):
         # While uvicorn runs it has its own handlers; when it has shut down, it raises the signal again for this one.
         signal.signal(number, lambda *_: sys.exit(0))
     try:
-        _serve(arguments)
+        with logs.logging_to_stderr() as log:
+            _serve(arguments, log)
     except RuntimeProblem as problem:
         sys.stderr.write(f"error: {problem}\n" + (f"hint: {problem.hint}\n" if problem.hint else ""))
         return 1
@@ -88,14 +94,23 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--hang-seconds", type=float, default=Settings.hang_seconds, help="replace a worker that is silent for so long"
     )
+    parser.add_argument(
+        "--drain",
+        type=_seconds,
+        default=0.0,
+        metavar="SECONDS",
+        help="when told to stop, first finish the job that is being made, for so long at most",
+    )
+    parser.add_argument("--log-file", type=Path, metavar="FILE", help="keep the log there as well")
     parser.add_argument("--keep-days", type=float, default=KEEP_SECONDS / _DAY, help="how long videos are kept")
     parser.add_argument("--keep-gb", type=float, default=KEEP_BYTES / 1e9, help="how much room videos may take")
     return parser
 
 
-def _serve(arguments: argparse.Namespace) -> None:
+def _serve(arguments: argparse.Namespace, log: logs.Logs) -> None:
     loadings = _loadings(arguments)
     key = os.environ.pop(_KEY_VARIABLE, "")  # the worker has no need of it
+    log.hide(key)
     reached_at = arguments.published_on or arguments.host
     private = is_loopback(reached_at)
     if not (key or private):
@@ -111,6 +126,8 @@ def _serve(arguments: argparse.Namespace) -> None:
         keep_bytes=int(arguments.keep_gb * 1e9),
         on_end=metrics.ended,
     )
+    if arguments.log_file:
+        log.keep(arguments.log_file)  # not before: the store lets one server at a time go on from here
     measurements = Measurements(arguments.data_dir / "measurements.sqlite3")
     settings = Settings(arguments.batch, arguments.hang_seconds, warm_up=not arguments.no_warmup)
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(arguments.data_dir.absolute() / "compiled"))
@@ -118,15 +135,23 @@ def _serve(arguments: argparse.Namespace) -> None:
     try:
         from runtime.api import create_app
         from runtime.guard import ApiKey
+        from runtime.services import Services
 
         api_key = ApiKey(key) if key else None
-        app = create_app(store, dispatcher, metrics, api_key=api_key, loopback_only=private)
-        asyncio.run(_listen(app, listener, dispatcher))
+        services = Services(store, dispatcher, metrics, _setup(arguments), lambda: log.errors)
+        app = create_app(services, api_key=api_key, loopback_only=private)
+        asyncio.run(_listen(app, listener, dispatcher, arguments.drain))
     finally:
         dispatcher.stop()
         measurements.close()
         store.close()
-        _log.info("stopped")
+        _log.info("stopped", extra={"event": "stopped"})
+
+
+def _setup(arguments: argparse.Namespace) -> dict[str, object]:
+    """What may be told of how the server was started: no addresses and no places."""
+    names = ("precision", "compile", "batch", "max_waiting", "hang_seconds", "drain", "keep_days", "keep_gb")
+    return {name: value for name in names if (value := getattr(arguments, name)) is not None}
 
 
 def _loadings(arguments: argparse.Namespace) -> list[Loading]:
@@ -141,7 +166,7 @@ def _loadings(arguments: argparse.Namespace) -> list[Loading]:
     return loadings
 
 
-async def _listen(app: "FastAPI", listener: socket.socket, dispatcher: Dispatcher) -> None:
+async def _listen(app: "FastAPI", listener: socket.socket, dispatcher: Dispatcher, drain: float) -> None:
     import uvicorn
 
     config = uvicorn.Config(
@@ -160,7 +185,24 @@ async def _listen(app: "FastAPI", listener: socket.socket, dispatcher: Dispatche
             await super().startup(sockets)
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, dispatcher.reload)
             dispatcher.start()  # not before: on few cores its imports would keep /health waiting
-            _log.info("listening on %s", _url(listener))
+            _log.info("listening on %s", _url(listener), extra={"event": "listening"})
+
+        def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+            if self.should_exit or dispatcher.draining or not drain:
+                self.force_exit = self.should_exit or dispatcher.draining  # the second signal: nobody is waited for
+                super().handle_exit(sig, frame)
+                return
+            dispatcher.drain()
+            asyncio.get_running_loop().call_soon_threadsafe(self._finish)
+
+        def _finish(self) -> None:
+            self._finishing = asyncio.ensure_future(self._drained())
+
+        async def _drained(self) -> None:
+            until = time.monotonic() + drain
+            while not dispatcher.idle and time.monotonic() < until:
+                await asyncio.sleep(_LOOK_SECONDS)
+            self.should_exit = True
 
     await Server(config).serve(sockets=[listener])
 
@@ -179,6 +221,13 @@ def _bind(host: str, port: int) -> socket.socket:
 def _url(listener: socket.socket) -> str:
     host, port = listener.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 <= seconds < float("inf"):
+        raise argparse.ArgumentTypeError("seconds are a number from 0 on")
+    return seconds
 
 
 def _port(text: str) -> int:

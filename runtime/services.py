@@ -1,5 +1,6 @@
 """What the HTTP handlers work with, and how they come by it."""
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated
 
@@ -15,11 +16,18 @@ from runtime.models import ModelSpec
 
 @dataclass(frozen=True)
 class Services:
-    """The rooms behind the HTTP interface."""
+    """The rooms behind the HTTP interface.
+
+    Attributes:
+        setup: How the server was started, for the summary. Never a key.
+        errors: The last lines of the log about errors.
+    """
 
     store: JobStore
     dispatcher: Dispatcher
     metrics: Metrics
+    setup: Mapping[str, object] = field(default_factory=dict)
+    errors: Callable[[], Sequence[str]] = tuple
     decoding: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(1))  # bounds the memory it takes
 
     @property

@@ -105,20 +105,22 @@ class Supervisor:
                 ready = self.worker.start(self._phase_recorder(keep=first), warm_up=first and warm_up)
             except RuntimeProblem as problem:
                 if not self._stopping.is_set():
-                    _log.error("the worker cannot start: %s", in_full(str(problem), problem.hint))
+                    why = in_full(str(problem), problem.hint)
+                    _log.error("the worker cannot start: %s", why, extra={"event": "cannot_start"})
                 self.change(error=in_full(str(problem), problem.hint))
                 self._stopping.wait(pause)
                 pause = min(2 * pause, longest)
             else:
                 self._welcome(ready)
-                _log.info("ready on %s, %.1f s after the start", ready.room.name, time.monotonic() - self._epoch)
+                after = time.monotonic() - self._epoch
+                _log.info("ready on %s, %.1f s after the start", ready.room.name, after, extra={"event": "ready"})
                 return ready
         return None
 
     def lost(self, what: str) -> None:
         """The worker is gone; the next `start` makes another."""
         if not self._stopping.is_set():
-            _log.error("%s; a new worker is started", what)
+            _log.error("%s; a new worker is started", what, extra={"event": "worker_lost"})
         self.change(ready=False, restarts=self.state.restarts + 1)
 
     def load_otherwise(self, residency: Residency, why: str) -> None:
@@ -191,7 +193,7 @@ class Supervisor:
         if not self._dismiss(successor):
             return
         told = in_full(str(problem), problem.hint)
-        _log.error("the reload failed, the old worker stays: %s", told)
+        _log.error("the reload failed, the old worker stays: %s", told, extra={"event": "reload_failed"})
         self.change(reloading=None, reload_error=told)
 
     def _let_succeed(self, successor: Successor) -> Ready | None:
@@ -204,7 +206,7 @@ class Supervisor:
         self.worker.stop()
         self.worker = successor.worker
         self._welcome(successor.ready)
-        _log.info("reloaded: %s", self.spec.id)
+        _log.info("reloaded: %s", self.spec.id, extra={"event": "reloaded"})
         return successor.ready
 
     def _dismiss(self, successor: Successor) -> bool:
@@ -221,7 +223,7 @@ class Supervisor:
         self.change(ready=True, precision=ready.precision, residency=ready.residency, room=ready.room, error=None)
 
     def _load_anew(self, loading: Loading, why: str) -> None:
-        _log.info("the model %s is loaded anew: %s", loading.spec.id, why)
+        _log.info("the model %s is loaded anew: %s", loading.spec.id, why, extra={"event": "reloading"})
         self.worker.stop()
         self.worker = self._make_worker(loading)
         self.change(ready=False)
@@ -247,6 +249,7 @@ class Supervisor:
             nonlocal last
             if keep:
                 self.change(worker_phases=(*self.state.worker_phases, self._phase(name, last, at)))
+                _log.info("%s: %.2f s", name, at - last, extra={"event": "phase"})
             last = at
 
         return ended

@@ -7,6 +7,7 @@ imports it too. `runtime.worker` is the parent's side. Knows nothing of jobs or 
 
 import contextlib
 import os
+import signal
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -28,6 +29,7 @@ _WARM_UP_STEPS = 2
 
 def serve(connection: Connection, loading: "Loading", warm_up: bool) -> None:
     """Loads the model, then does what the parent asks for, until the parent is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all; when to end, the parent decides
     line = _Line(connection)
     try:
         engine = _prepare(line, loading)
@@ -89,7 +91,8 @@ def _warm_up(engine: "Engine", line: "_Line") -> Call | None:
         call = Call(request, verdict.knobs, 1, made.denoise_seconds, made.decode_seconds, made.peak_bytes)
     ended = time.monotonic()
     line.send(PhaseEnded("warm-up", ended - (call.decode if call else 0)))
-    line.send(PhaseEnded("first frame", ended))
+    if call:  # where no video was made there was no frame
+        line.send(PhaseEnded("first frame", ended))
     return call
 
 

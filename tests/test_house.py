@@ -30,6 +30,9 @@ ALLOWED = {
         "runtime.formats",
         "runtime.bounds",
         "runtime.timing",
+        "runtime.logs",
+        "runtime.summary",
+        "runtime.kept_jobs",
         "runtime.__version__",
     ),
     "images": ("images", "mirrors", "runtime.models", "runtime.__version__"),
@@ -52,7 +55,10 @@ def test_imports_point_one_way(folder: str) -> None:
 
 @pytest.mark.parametrize(
     "module",
-    ["runtime.models", "runtime.options", "runtime.formats", "runtime.memory", "runtime.bounds", "runtime.timing"],
+    [
+        *("runtime.models", "runtime.options", "runtime.formats", "runtime.memory", "runtime.bounds", "runtime.timing"),
+        *("runtime.logs", "runtime.summary", "runtime.kept_jobs"),
+    ],
 )
 def test_what_the_tool_takes_from_the_runtime_needs_the_standard_library_only(module: str) -> None:
     code = f"import sys; before = set(sys.modules); import {module}; print(*set(sys.modules) - before)"

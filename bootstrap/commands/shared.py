@@ -37,6 +37,14 @@ json_option = click.option(
     callback=_note_json,
     help="One JSON document on stdout.",
 )
+json_lines_option = click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    is_eager=True,
+    callback=_note_json,
+    help="The lines as they are kept, one JSON object each.",
+)
 mirror_option = click.option(
     "--mirror", default="auto", show_default=True, metavar="auto|ID|URL|upstream", help="Where the packages come from."
 )

@@ -23,5 +23,7 @@ def undo(ctx: click.Context, as_json: bool) -> None:
     else:
         for file in undone:
             console.say(str(file))
+        if any(file.path.suffix == ".service" for file in undone):
+            console.say("next: systemctl daemon-reload (with --user for a unit of yours)")
     if any(file.outcome == "changed-since" for file in undone):
         ctx.exit(FAILED)

@@ -78,6 +78,8 @@ _FACTS: Mapping[str, tuple[str, str]] = {
     "video": ("video", "视频"),
     "dropped": ("dropped", "已弃用"),
     "size": ("size", "大小"),
+    "device": ("device", "设备"),
+    "precision": ("precision", "精度"),
 }
 
 # Chinese for phases; in English each phase has a title of its own. A part is looked up with its step, then without.

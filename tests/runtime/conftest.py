@@ -72,7 +72,7 @@ class Server:
                 env={**os.environ, **self.environment},
                 cwd=ROOT,
             )
-        found = wait_until(lambda: re.search(r"listening on (http\S+)", log.read_text()) or self.process.poll())
+        found = wait_until(lambda: re.search(r"listening on (http[^\s\"]+)", log.read_text()) or self.process.poll())
         assert isinstance(found, re.Match), log.read_text()
         self.url = found[1]
         return self

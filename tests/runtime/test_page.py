@@ -16,7 +16,9 @@ from runtime.api import create_app
 from runtime.dispatcher import Dispatcher
 from runtime.jobs import JobStore
 from runtime.measurements import Measurements
+from runtime.metrics import Metrics
 from runtime.models import model
+from runtime.services import Services
 from runtime.status import Settings
 from runtime.worker import Loading
 from tests.runtime import browser as browsers
@@ -483,7 +485,7 @@ def claimed_card(tmp_path: Path) -> Iterator[Callable[..., str]]:
         loadings = [Loading(model("i2vgen-xl"), tmp_path)]
         dispatcher = Dispatcher(store, measurements, loadings, time.monotonic(), Settings(warm_up=False), card.worker)
         dispatcher.start()
-        app = create_app(store, dispatcher, api_key=None, loopback_only=True)
+        app = create_app(Services(store, dispatcher, Metrics()), api_key=None, loopback_only=True)
         serving = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, lifespan="off", ws="none"))
         thread = threading.Thread(target=serving.run, daemon=True)
         thread.start()

@@ -22,6 +22,7 @@ from runtime.measurements import Measurements
 from runtime.metrics import Metrics
 from runtime.models import model
 from runtime.options import build_request
+from runtime.services import Services
 from runtime.status import Settings
 from runtime.worker import Loading
 from tests.runtime.claimed_gpu import Gpu
@@ -200,7 +201,7 @@ def test_a_video_that_the_store_cannot_record_yet_is_kept_until_it_can(shop: Cal
 def test_over_http_what_does_not_fit_is_refused_at_once_with_what_would(shop: Callable[..., Shop]) -> None:
     card = shop(7.3, "i2vgen-xl")
     wait_until(lambda: card.dispatcher.state.ready, seconds=30)
-    app = create_app(card.store, card.dispatcher, Metrics(), api_key=None, loopback_only=True)
+    app = create_app(Services(card.store, card.dispatcher, Metrics()), api_key=None, loopback_only=True)
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, lifespan="off", ws="none"))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()

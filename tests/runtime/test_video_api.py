@@ -171,6 +171,24 @@ def test_the_description_has_the_form_the_answers_and_the_errors_with_examples(r
     ready.wait_for(video, "completed")
 
 
+def test_the_summary_says_what_a_bug_report_needs_and_no_prompt(ready: Server) -> None:
+    video = ready.submit({**SMALL, "prompt": "a private matter"})
+    ready.wait_for(video, "completed")
+    told = ready.request("GET", "/v1/summary").json()["text"]
+    assert "private" not in told
+    for words in (
+        "i2v-setup",
+        "torch 2.",
+        "diffusers 0.",
+        "model       demo",
+        "CPU",
+        "model load",
+        video[:14],
+        "denoise",
+    ):
+        assert words in told
+
+
 def test_health_answers_before_the_worker_is_there_and_at_once(new_server: Any) -> None:
     began = time.monotonic()
     server = new_server()
