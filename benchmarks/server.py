@@ -4,6 +4,7 @@
     50 submissions a second           p50 at most 10 ms, p99 at most 150 ms, with a queue of 10,000
     20 clients at once                no answer 5xx
     a burst of ten queues             only 202 and 429; the server's memory grows by less than 50 MiB
+    hostile files and requests        each is refused within 1 s
 
 The peer of the steady rate is the same server's cheapest answer, /health, asked in turn with it: what of a submission
 is the machine's and the framework's. Real processes on loopback, the demo model.
@@ -29,14 +30,15 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import TypeVar
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 import httpx
 import psutil
 
 from benchmarks.harness import Row, main
 from runtime.models import model
+from tests.runtime.hostile import PICTURES, requests_that_are_no_forms
 
 _T = TypeVar("_T")
 ROOT = Path(__file__).resolve().parents[1]
@@ -91,6 +93,7 @@ def measure(quick: bool) -> Sequence[Row]:
         rows = [_row("/health after the start", server.health_seconds, "s", 1.0, "the process's start")]
         rows += _steady(server, 5 if quick else 20)
         rows.append(_many(server, 100 if quick else 1000))
+        rows.append(_hostile(server))
     with served("--max-waiting", str(QUEUE)) as server:
         rows += _burst(server)
     return rows
@@ -134,6 +137,24 @@ def _many(server: Server, jobs: int) -> Row:
     failed = sum(count for status, count in statuses.items() if status >= 500)
     told = ", ".join(f"{count} x {status}" for status, count in sorted(statuses.items()))
     return Row(f"{CLIENTS} clients at once, {jobs} jobs: answers 5xx", failed, "answers", "0", failed == 0, told)
+
+
+def _hostile(server: Server) -> Row:
+    """What is no picture, and what is no form, one after the other."""
+    slowest, refused, sent = 0.0, 0, 0
+    with httpx.Client(timeout=30) as client:
+        requests: list[dict[str, Any]] = [
+            {"data": FIELDS, "files": {"input_reference": ("x", each)}} for each in PICTURES.values()
+        ]
+        requests += [{"content": body, "headers": headers} for _, body, headers in requests_that_are_no_forms()]
+        for request in requests:
+            began = time.perf_counter()
+            status = client.post(f"{server.url}/v1/videos", **request).status_code
+            slowest = max(slowest, time.perf_counter() - began)
+            refused += 400 <= status < 500
+            sent += 1
+    row = _row(f"{sent} hostile uploads: the slowest answer", slowest, "s", 1.0, f"{refused} x 4xx")
+    return replace(row, holds=row.holds and refused == sent)
 
 
 def _burst(server: Server) -> list[Row]:
