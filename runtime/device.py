@@ -56,8 +56,12 @@ class Peak:
 
 
 @contextlib.contextmanager
-def measured_peak(device: torch.device) -> Iterator[Peak]:
-    """Measures what is done inside: exactly on a GPU, by the resident size of the process on a CPU."""
+def measured_peak(device: torch.device, at_rest: int) -> Iterator[Peak]:
+    """Measures what is done inside: exactly on a GPU, by the resident size of the process on a CPU.
+
+    There, what an earlier call has let go of stays with the process for the next one, which took it all the same: it
+    is `at_rest` that counts, the `resident_size` before the first call.
+    """
     peak = Peak()
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
@@ -67,11 +71,16 @@ def measured_peak(device: torch.device) -> Iterator[Peak]:
         finally:
             peak.bytes = torch.cuda.max_memory_allocated(device) - before
         return
-    before = _reset_resident_peak()
+    counted = at_rest and _reset_resident_peak()
     try:
         yield peak
     finally:
-        peak.bytes = max(0, _kilobytes(_STATUS).get("VmHWM", 0) - before) if before else 0
+        peak.bytes = max(0, _kilobytes(_STATUS).get("VmHWM", 0) - at_rest) if counted else 0
+
+
+def resident_size() -> int:
+    """The bytes of main memory that this process has now; 0 where that cannot be told."""
+    return _kilobytes(_STATUS).get("VmRSS", 0)
 
 
 def release(device: torch.device) -> None:
@@ -80,14 +89,14 @@ def release(device: torch.device) -> None:
         torch.cuda.empty_cache()
 
 
-def _reset_resident_peak() -> int:
-    """Has the kernel count anew; the resident size now, 0 where that cannot be had."""
+def _reset_resident_peak() -> bool:
+    """Has the kernel count anew; False where it does not."""
     try:
         with os.fdopen(os.open("/proc/self/clear_refs", os.O_WRONLY), "w") as file:
             file.write(_PEAK_RESET)
     except OSError:
-        return 0
-    return _kilobytes(_STATUS).get("VmRSS", 0)
+        return False
+    return True
 
 
 def _line(path: Path, name: str) -> int:

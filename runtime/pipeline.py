@@ -18,7 +18,7 @@ import torch
 from PIL import Image, ImageOps
 
 from runtime import loading
-from runtime.device import choose_device, measured_peak, release
+from runtime.device import choose_device, measured_peak, release, resident_size
 from runtime.families import FAMILIES
 from runtime.footprint import Knobs, Residency
 from runtime.models import Arithmetic, ModelSpec
@@ -90,6 +90,7 @@ class Engine:
         self.precision = precision
         self.residency = residency
         self._pipeline = pipeline
+        self._at_rest = resident_size()
 
     @classmethod
     def load(
@@ -163,7 +164,7 @@ class Engine:
         self._turn(knobs)
         started = time.monotonic()
         try:
-            with measured_peak(self.device) as peak, self._arithmetic(), self._approximation(shape):
+            with measured_peak(self.device, self._at_rest) as peak, self._arithmetic(), self._approximation(shape):
                 videos = self._pipeline(**arguments, output_type="np").frames
         except torch.OutOfMemoryError:
             pass  # what the call held is let go of only outside of the handler, with the traceback

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from runtime.worker import Loading
 
 _WARM_UP_STEPS = 2
+#: How much a worker that computes on the CPU stands back for others.
+_BEHIND = 10
 
 
 def serve(connection: Connection, loading: "Loading", warm_up: bool) -> None:
@@ -39,6 +41,8 @@ def serve(connection: Connection, loading: "Loading", warm_up: bool) -> None:
         return
     from runtime.device import room
 
+    if engine.device.type == "cpu":
+        os.nice(_BEHIND)  # it takes all cores for minutes, and the server needs one for milliseconds
     line.send(Ready(room(engine.device), engine.precision, engine.residency, call))
     with ThreadPoolExecutor(1, "encode") as writing:
         while True:

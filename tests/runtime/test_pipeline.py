@@ -1,6 +1,8 @@
 """The engine in this very process: what it makes, what it refuses to call a video, and how it stops."""
 
 import shutil
+import subprocess
+import sys
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +17,7 @@ from runtime.models import model
 from runtime.options import build_request
 from runtime.quiet import hush
 from runtime.uploads import open_picture
-from tests.runtime.conftest import PHOTO, Frames, demo_directory
+from tests.runtime.conftest import PHOTO, ROOT, Frames, demo_directory
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore"
@@ -169,15 +171,23 @@ def test_the_knobs_that_save_memory_leave_the_video_as_it_is(engine: Any, photo:
     assert np.array_equal(video, engine.generate(photo, REQUEST, lambda *_: None).frames)
 
 
-def test_the_most_memory_of_a_call_is_measured(engine: Any, photo: Image.Image) -> None:
-    small, large = (
-        engine.generate(
-            photo, build_request("preview", model=model("demo"), size=size, num_inference_steps=1), lambda *_: None
-        ).peak_bytes
-        for size in ("64x64", "512x512")
-    )
+def test_the_most_memory_of_a_call_is_measured_whatever_was_made_before() -> None:
+    """In a process of its own: what others have let go of there would be taken instead of new memory."""
+    code = f"""
+import warnings; warnings.simplefilter("ignore")
+from PIL import Image
+from runtime.models import model
+from runtime.options import build_request
+from runtime.pipeline import Engine
+engine = Engine.load(model("demo"), model("demo").bundled)
+for size in ("64x64", "512x512", "512x512"):
+    request = build_request("preview", model=model("demo"), size=size, num_inference_steps=1)
+    print(engine.generate(Image.open({str(PHOTO)!r}), request, lambda *_: None).peak_bytes)
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    small, large, again = map(int, run.stdout.split())
     assert 0 <= small < large
-    assert large > 8 * 512 * 512 * 3 * 4  # the frames alone, as floats
+    assert min(large, again) > 8 * 512 * 512 * 3 * 4  # the frames alone, as floats
 
 
 def test_several_videos_of_one_call_are_those_that_are_made_alone(engine: Any, photo: Image.Image) -> None:
