@@ -21,40 +21,43 @@ if not __package__:  # run as a script: the script beside this one must not stan
 import contextlib
 import os
 import re
-import signal
 import statistics
-import subprocess
 import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import Any
 
 import httpx
 import psutil
 
 from benchmarks.harness import Row, main
-from runtime.models import model
+from tests.runtime.conftest import SMALL as FIELDS
+from tests.runtime.conftest import Server
 from tests.runtime.hostile import PICTURES, requests_that_are_no_forms
 
-_T = TypeVar("_T")
 ROOT = Path(__file__).resolve().parents[1]
 PHOTO = (ROOT / "examples" / "temple.jpg").read_bytes()
-FIELDS = {"size": "64x64", "num_frames": "4", "num_inference_steps": "4", "seed": "7"}
 A_SECOND = 50
 CLIENTS = 20
 QUEUE = 5
 
 
-@dataclass
-class Server:
-    """One server process."""
+@dataclass(frozen=True)
+class Served:
+    """One server process.
+
+    Attributes:
+        url: Where it answers.
+        pid: Its process.
+        health_seconds: From its start until it did.
+    """
 
     url: str
-    process: subprocess.Popen[bytes]
+    pid: int
     health_seconds: float
 
     def submit(self, client: httpx.Client) -> int:
@@ -68,23 +71,18 @@ class Server:
 
 
 @contextlib.contextmanager
-def served(*arguments: str) -> Iterator[Server]:
+def served(*arguments: str) -> Iterator[Served]:
     """A ready server with the demo model."""
-    directory = model("demo").bundled
-    assert directory is not None
-    command = [sys.executable, "-m", "runtime.server", "--port", "0", "--model-dir", str(directory), *arguments]
-    with tempfile.TemporaryDirectory() as data, (Path(data) / "log").open("w+") as log:
+    with tempfile.TemporaryDirectory() as directory:
         began = time.perf_counter()
-        process = subprocess.Popen([*command, "--data-dir", f"{data}/data"], cwd=ROOT, stderr=log)
+        server = Server(Path(directory) / "data", arguments).start()
         try:
-            url = _wait(lambda: re.search(r"listening on (http[^\s\"]+)", Path(log.name).read_text()))[1]
-            httpx.get(f"{url}/health").raise_for_status()
+            server.request("GET", "/health").raise_for_status()
             seconds = time.perf_counter() - began
-            _wait(lambda: httpx.get(f"{url}/ready").status_code == 200)
-            yield Server(url, process, seconds)
+            server.wait_ready()
+            yield Served(server.url, server.process.pid, seconds)
         finally:
-            process.send_signal(signal.SIGTERM)
-            process.wait()
+            server.stop()
 
 
 def measure(quick: bool) -> Sequence[Row]:
@@ -99,7 +97,7 @@ def measure(quick: bool) -> Sequence[Row]:
     return rows
 
 
-def _steady(server: Server, seconds: int) -> list[Row]:
+def _steady(server: Served, seconds: int) -> list[Row]:
     """Submissions at a steady rate, whatever the answers take, each followed by a look at /health."""
     submissions, looks = list[float](), list[float]()
     statuses = Counter[int]()
@@ -131,7 +129,7 @@ def _steady(server: Server, seconds: int) -> list[Row]:
     ]
 
 
-def _many(server: Server, jobs: int) -> Row:
+def _many(server: Served, jobs: int) -> Row:
     """As fast as so many clients can."""
     statuses = _at_once(server, jobs)
     failed = sum(count for status, count in statuses.items() if status >= 500)
@@ -139,7 +137,7 @@ def _many(server: Server, jobs: int) -> Row:
     return Row(f"{CLIENTS} clients at once, {jobs} jobs: answers 5xx", failed, "answers", "0", failed == 0, told)
 
 
-def _hostile(server: Server) -> Row:
+def _hostile(server: Served) -> Row:
     """What is no picture, and what is no form, one after the other."""
     slowest, refused, sent = 0.0, 0, 0
     with httpx.Client(timeout=30) as client:
@@ -157,9 +155,9 @@ def _hostile(server: Server) -> Row:
     return replace(row, holds=row.holds and refused == sent)
 
 
-def _burst(server: Server) -> list[Row]:
+def _burst(server: Served) -> list[Row]:
     """Ten times what the queue takes, at once."""
-    process = psutil.Process(server.process.pid)
+    process = psutil.Process(server.pid)
     _at_once(server, CLIENTS)  # what the first requests take is not what a burst takes
     before = process.memory_info().rss
     Path(f"/proc/{process.pid}/clear_refs").write_text("5")  # the kernel counts the peak anew
@@ -175,7 +173,7 @@ def _burst(server: Server) -> list[Row]:
     ]
 
 
-def _at_once(server: Server, jobs: int) -> Counter[int]:
+def _at_once(server: Served, jobs: int) -> Counter[int]:
     clients = threading.local()
 
     def send(_: int) -> int:
@@ -193,12 +191,6 @@ def _row(name: str, value: float, unit: str, most: float, peer: str) -> Row:
 
 def _p99(values: Sequence[float]) -> float:
     return statistics.quantiles(values, n=100)[98]
-
-
-def _wait(look: Callable[[], _T | None]) -> _T:
-    while not (found := look()):
-        time.sleep(0.02)
-    return found
 
 
 if __name__ == "__main__":

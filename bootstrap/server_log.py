@@ -23,7 +23,6 @@ from runtime.summary import Facts
 from runtime.timing import Phase
 
 _POLL = 0.2  # seconds between two looks for more
-_SERIOUS = frozenset({"error", "critical"})
 
 
 def lines(home: Home, count: int, *, follow: bool) -> Iterator[str]:
@@ -76,7 +75,7 @@ def _facts(home: Home, server: Running | None, ready: Mapping[str, Any]) -> Fact
         settings=_settings(server),
         phases=phases or [Phase(it.phase, it.started, it.seconds) for it in (last.timings if facts and last else ())],
         jobs=[summary.of_job(job) for job in kept_jobs.newest(home.server, summary.MOST)],
-        errors=logs.last(logs.kept_files(running.log_file(home)), summary.MOST, _SERIOUS),
+        errors=logs.last_errors(running.log_file(home), summary.MOST),
     )
 
 

@@ -12,7 +12,6 @@ from bootstrap.console import Console
 from runtime import logs
 
 _STYLES = {"warning": "yellow", "error": "red", "critical": "red"}
-_SERIOUS = ("error", "critical")
 
 
 class Output:
@@ -43,7 +42,7 @@ class Output:
 
     def _show(self, line: str) -> None:
         told = logs.entry(line)
-        if self._console.quiet and told is not None and told["level"] not in _SERIOUS:
+        if self._console.quiet and told is not None and told["level"] not in logs.SERIOUS:
             return
         if self._console.quiet or not self._console.err.is_terminal:
             sys.stderr.write(f"{line}\n")

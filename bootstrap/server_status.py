@@ -20,7 +20,6 @@ from runtime import kept_jobs, logs
 
 _JOBS = 100  # as many as one answer may hold
 _ERRORS = 3
-_SERIOUS = frozenset({"error", "critical"})
 
 
 @dataclass(frozen=True)
@@ -177,6 +176,6 @@ def _memory(pid: int) -> int | None:
 
 def _errors(path: Path) -> tuple[str, ...]:
     try:
-        return tuple(logs.last(logs.kept_files(path), _ERRORS, _SERIOUS))
+        return tuple(logs.last_errors(path, _ERRORS))
     except OSError:
         return ()

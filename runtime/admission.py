@@ -109,7 +109,7 @@ async def admit(request: Request, services: Services) -> Job:
     if broken := services.dispatcher.state.error:
         raise Refusal(503, "worker_unavailable", broken, {"Retry-After": "30"})
     key = request.headers.get("idempotency-key")
-    with _refusals(services):
+    with refusals(services):
         await to_thread.run_sync(_check_room, services.store, key)
         async with request.form(max_files=1, max_fields=32, max_part_size=_MAX_FIELD) as form:
             fields, upload = _read_form(form)
@@ -124,7 +124,8 @@ async def admit(request: Request, services: Services) -> Job:
 
 
 @contextmanager
-def _refusals(services: Services) -> Iterator[None]:
+def refusals(services: Services) -> Iterator[None]:
+    """Turns what is wrong with a request into the answer that says so."""
     try:
         yield
     except KeyReused as problem:

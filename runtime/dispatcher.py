@@ -272,7 +272,7 @@ class Dispatcher:
         refit = verdict.residency != self.state.residency
         if not verdict.fits or (refit and self._refitted == _token(jobs[0])):
             self._store.fail(jobs[0], "does_not_fit", verdict.told(jobs[0].request))
-            _log.warning("%s: does not fit", jobs[0].id, extra={"job": jobs[0].id, "event": "failed"})
+            _log.warning("%s: does not fit", jobs[0].id, extra=_about(jobs[0], "failed"))
             self._end_call()
         elif refit:
             self._give_back(jobs, counts=False)
@@ -292,7 +292,7 @@ class Dispatcher:
         self._live = Live(0, jobs[0].request.steps_of(self._supervisor.spec))
         self._supervisor.worker.send(Task(items, knobs))
         for job in jobs:
-            _log.info("%s: begun, attempt %d", job.id, job.attempts, extra={"job": job.id, "event": "begun"})
+            _log.info("%s: begun, attempt %d", job.id, job.attempts, extra=_about(job, "begun"))
         for job in jobs:
             if not store.holds(job):  # cancelled while the worker did not know of it
                 self._supervisor.worker.cancel(_token(job))
@@ -361,7 +361,7 @@ class Dispatcher:
             seconds = {"denoise": call.denoise, "decode": call.decode, "encode": encode}
             if self._store.finish(job, seconds):
                 took = sum(seconds.values())
-                _log.info("%s: completed in %.1f s", job.id, took, extra={"job": job.id, "event": "completed"})
+                _log.info("%s: completed in %.1f s", job.id, took, extra=_about(job, "completed"))
             del self._writing[token], self._written[token]
             self._forecast.learn(call, encode)
 
@@ -372,19 +372,19 @@ class Dispatcher:
 
     def _fail(self, job: Job, why: Failed) -> None:
         if why.code == CANCELLED:
-            _log.info("%s: cancelled", job.id, extra={"job": job.id, "event": "cancelled"})
+            _log.info("%s: cancelled", job.id, extra=_about(job, "cancelled"))
             return
         if why.code == OUT_OF_MEMORY and (call := self._call) and call.knobs and call.room:
             # What is known now makes the next attempt use less, or fail as what does not fit.
             self._forecast.ran_out(job.request, len(call.jobs) + 1, call.knobs, call.room)
             if job.attempts < MAX_ATTEMPTS:
                 self._store.give_back(job, counts=True)
-                told = {"job": job.id, "event": "out_of_memory"}
-                _log.warning("%s: out of memory; it is tried again with less", job.id, extra=told)
+                about = _about(job, "out_of_memory")
+                _log.warning("%s: out of memory; it is tried again with less", job.id, extra=about)
                 return
-        self._store.fail(job, why.code, in_full(why.message, why.hint))
-        told = {"job": job.id, "event": "failed"}
-        _log.warning("%s: failed: %s", job.id, in_full(why.message, why.hint), extra=told)
+        told = in_full(why.message, why.hint)
+        self._store.fail(job, why.code, told)
+        _log.warning("%s: failed: %s", job.id, told, extra=_about(job, "failed"))
 
     def _lost(self, what: str) -> None:
         """The worker is gone, and what it was at with it."""
@@ -403,11 +403,16 @@ class Dispatcher:
     def _give_back(self, jobs: Sequence[Job], *, counts: bool) -> None:
         for job in jobs:
             self._store.give_back(job, counts=counts)
-            _log.info("%s: back in the queue", job.id, extra={"job": job.id, "event": "requeued"})
+            _log.info("%s: back in the queue", job.id, extra=_about(job, "requeued"))
 
     def _end_call(self) -> None:
         with self._claiming:
             self._live = self._call = None
+
+
+def _about(job: Job, event: str) -> dict[str, str]:
+    """What a line of the log has beside its words (`runtime.logs`)."""
+    return {"job": job.id, "event": event}
 
 
 def _token(job: Job) -> str:

@@ -24,7 +24,7 @@ from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import Any, TextIO
 
-__all__ = ["Logs", "entry", "kept_files", "last", "logging_to_stderr", "readable", "redact"]
+__all__ = ["SERIOUS", "Logs", "entry", "kept_files", "last", "last_errors", "logging_to_stderr", "readable", "redact"]
 
 _FILE_BYTES = 5_000_000
 #: Older files beside the one that is written.
@@ -34,6 +34,8 @@ _ERRORS = 5
 #: What comes within so many seconds is one line of the log: a traceback is written in pieces.
 _BURST_SECONDS = 0.05
 _MOST_BYTES = 64 * 1024
+#: The levels of what went wrong.
+SERIOUS = frozenset({"error", "critical"})
 _OF_OTHERS = logging.getLogger("stderr")
 
 _VALUE = r"[^\s\"',;&]+"
@@ -272,6 +274,11 @@ def last(files: Iterable[Path], count: int, levels: frozenset[str] | None = None
             lines = (line.rstrip("\n") for line in file)
             found.extend(line for line in lines if levels is None or (entry(line) or {}).get("level") in levels)
     return list(found)
+
+
+def last_errors(path: Path, count: int) -> list[str]:
+    """The last lines about errors in a log file and the older ones beside it, the oldest first."""
+    return last(kept_files(path), count, SERIOUS)
 
 
 def _clock(time: str) -> str:

@@ -104,10 +104,10 @@ class Supervisor:
                 # A dead worker's jobs wait: what they would gain from a warm-up, they would wait for.
                 ready = self.worker.start(self._phase_recorder(keep=first), warm_up=first and warm_up)
             except RuntimeProblem as problem:
+                why = in_full(str(problem), problem.hint)
                 if not self._stopping.is_set():
-                    why = in_full(str(problem), problem.hint)
                     _log.error("the worker cannot start: %s", why, extra={"event": "cannot_start"})
-                self.change(error=in_full(str(problem), problem.hint))
+                self.change(error=why)
                 self._stopping.wait(pause)
                 pause = min(2 * pause, longest)
             else:

@@ -8,8 +8,7 @@ from anyio import to_thread
 from fastapi import APIRouter, Query, Request
 from starlette.responses import FileResponse, StreamingResponse
 
-from runtime.admission import admit, described
-from runtime.bounds import InvalidOption
+from runtime.admission import admit, described, refusals
 from runtime.formats import FORMATS
 from runtime.guard import Refusal
 from runtime.job import Job
@@ -66,10 +65,8 @@ def listing(
     order: Literal["asc", "desc"] = "desc",
 ) -> Videos:
     """The videos by the time they were asked for: the queue, what is being made, and what is kept."""
-    try:
+    with refusals(use):
         page = use.store.listing(limit, after, newest_first=order == "desc")
-    except InvalidOption as problem:
-        raise Refusal(400, "invalid_option", f"{problem}: {problem.hint}") from None
     data = [view(job, use) for job in page.jobs]
     first, last = (data[0].id, data[-1].id) if data else (None, None)
     return Videos(data=data, first_id=first, last_id=last, has_more=page.has_more)

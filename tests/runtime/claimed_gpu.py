@@ -6,15 +6,23 @@ about. Everything but the worker process is the real thing.
 
 import os
 import threading
-from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import dataclass, field
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
+import uvicorn
+
 from runtime import footprint, memory
+from runtime.api import create_app
+from runtime.dispatcher import Dispatcher
 from runtime.footprint import Knobs, Residency, Shape
+from runtime.jobs import Job, JobStore
+from runtime.measurements import Measurements
 from runtime.memory import Room
 from runtime.messages import (
     OUT_OF_MEMORY,
@@ -30,8 +38,13 @@ from runtime.messages import (
     Step,
     Task,
 )
+from runtime.metrics import Metrics
+from runtime.models import model
 from runtime.options import build_request
+from runtime.services import Services
+from runtime.status import Settings
 from runtime.worker import Loading, Worker, WorkerDied
+from tests.runtime.conftest import wait_until
 
 
 @dataclass
@@ -148,3 +161,61 @@ class ClaimingWorker(Worker):
             for item in task.items:
                 item.out.write_bytes(b"a video")
                 theirs.send(Done(item.token, 0.1))
+
+
+@dataclass
+class Shop:
+    """A store and a dispatcher over one card."""
+
+    gpu: Gpu
+    store: JobStore
+    dispatcher: Dispatcher
+    database: Path
+
+    def submit(self, model_id: str, preset: str = "12gb", **changes: Any) -> str:
+        request = replace(build_request(preset, model=model(model_id), seed=1), **changes)
+        job = self.store.add(model_id, request, b"a picture")
+        self.dispatcher.wake()
+        return job.id
+
+    def job(self, job_id: str) -> Job:
+        job = self.store.get(job_id)
+        assert job is not None
+        return job
+
+    def wait_for(self, job_id: str, status: str = "completed") -> Job:
+        wait_until(lambda: self.job(job_id).status in {"completed", "failed"}, seconds=30)
+        job = self.job(job_id)
+        assert job.status == status, job
+        return job
+
+
+@contextmanager
+def open_shop(gpu: Gpu, directory: Path, *models: str) -> Iterator[Shop]:
+    """A store below the directory and a dispatcher at work, with these models; the first is served."""
+    store = JobStore(directory / "data", max_waiting=20)
+    measurements = Measurements(directory / "measurements.sqlite3")
+    loadings = [Loading(model(name), directory) for name in models]
+    dispatcher = Dispatcher(store, measurements, loadings, time.monotonic(), Settings(warm_up=False), gpu.worker)
+    dispatcher.start()
+    try:
+        yield Shop(gpu, store, dispatcher, directory / "data" / "jobs.sqlite3")
+    finally:
+        dispatcher.stop()
+        measurements.close()
+        store.close()
+
+
+@contextmanager
+def served(shop: Shop) -> Iterator[str]:
+    """The address of its HTTP interface, once it is ready."""
+    app = create_app(Services(shop.store, shop.dispatcher, Metrics()), api_key=None, loopback_only=True)
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, lifespan="off", ws="none"))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    try:
+        wait_until(lambda: server.started and shop.dispatcher.state.ready, seconds=30)
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    finally:
+        server.should_exit = server.force_exit = True
+        thread.join(30)

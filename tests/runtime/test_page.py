@@ -2,29 +2,18 @@
 
 import os
 import re
-import threading
-import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 import requests
-import uvicorn
 
-from runtime.api import create_app
-from runtime.dispatcher import Dispatcher
-from runtime.jobs import JobStore
-from runtime.measurements import Measurements
-from runtime.metrics import Metrics
-from runtime.models import model
-from runtime.services import Services
-from runtime.status import Settings
-from runtime.worker import Loading
 from tests.runtime import browser as browsers
 from tests.runtime.browser import SOON, Visit
-from tests.runtime.claimed_gpu import Gpu
-from tests.runtime.conftest import LONG, PHOTO, ROOT, SMALL, Server, wait_until
+from tests.runtime.claimed_gpu import Gpu, open_shop, served
+from tests.runtime.conftest import LONG, PHOTO, ROOT, SMALL, Server
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Route
@@ -476,34 +465,13 @@ def test_a_server_with_a_key_asks_for_it(new_server: Callable[..., Server], visi
 @pytest.fixture
 def claimed_card(tmp_path: Path) -> Iterator[Callable[..., str]]:
     """The address of a server whose worker only claims to have a GPU with so many GiB."""
-    ends: list[Callable[[], Any]] = []
+    with ExitStack() as opened:
 
-    def make(gib: float, takes: int | None = None) -> str:
-        store = JobStore(tmp_path / "data", max_waiting=20)
-        measurements = Measurements(tmp_path / "measurements.sqlite3")
-        card = Gpu(round(gib * GIB), takes=None if takes is None else lambda _task, _residency: takes)
-        loadings = [Loading(model("i2vgen-xl"), tmp_path)]
-        dispatcher = Dispatcher(store, measurements, loadings, time.monotonic(), Settings(warm_up=False), card.worker)
-        dispatcher.start()
-        app = create_app(Services(store, dispatcher, Metrics()), api_key=None, loopback_only=True)
-        serving = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, lifespan="off", ws="none"))
-        thread = threading.Thread(target=serving.run, daemon=True)
-        thread.start()
+        def make(gib: float, takes: int | None = None) -> str:
+            card = Gpu(round(gib * GIB), takes=None if takes is None else lambda _task, _residency: takes)
+            return opened.enter_context(served(opened.enter_context(open_shop(card, tmp_path, "i2vgen-xl"))))
 
-        def end() -> None:
-            serving.should_exit = serving.force_exit = True
-            thread.join(SOON)
-            dispatcher.stop()
-            measurements.close()
-            store.close()
-
-        ends.append(end)
-        wait_until(lambda: serving.started and dispatcher.state.ready, seconds=SOON)
-        return f"http://127.0.0.1:{serving.servers[0].sockets[0].getsockname()[1]}"
-
-    yield make
-    for end in ends:
-        end()
+        yield make
 
 
 def test_what_does_not_fit_is_greyed_out_with_the_reason(

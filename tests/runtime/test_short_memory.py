@@ -1,85 +1,27 @@
 """What the dispatcher does where memory is short, or the disk, with a worker that only claims to have a GPU."""
 
 import sqlite3
-import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
-from dataclasses import dataclass, replace
+from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import Any
 
 import pytest
 import requests
-import uvicorn
 
 from runtime import dispatcher as dispatching
-from runtime.api import create_app
-from runtime.dispatcher import Dispatcher
 from runtime.footprint import Knobs, Residency
-from runtime.jobs import Job, JobStore
-from runtime.measurements import Measurements
-from runtime.metrics import Metrics
-from runtime.models import model
-from runtime.options import build_request
-from runtime.services import Services
-from runtime.status import Settings
-from runtime.worker import Loading
-from tests.runtime.claimed_gpu import Gpu
+from tests.runtime.claimed_gpu import Gpu, Shop, open_shop, served
 from tests.runtime.conftest import PHOTO, wait_until
 
 GIB = 2**30
 LONG_AGO = 0.05
 
 
-@dataclass
-class Shop:
-    """A store and a dispatcher over one card."""
-
-    gpu: Gpu
-    store: JobStore
-    dispatcher: Dispatcher
-    database: Path
-
-    def submit(self, model_id: str, preset: str = "12gb", **changes: Any) -> str:
-        request = replace(build_request(preset, model=model(model_id), seed=1), **changes)
-        job = self.store.add(model_id, request, b"a picture")
-        self.dispatcher.wake()
-        return job.id
-
-    def job(self, job_id: str) -> Job:
-        job = self.store.get(job_id)
-        assert job is not None
-        return job
-
-    def wait_for(self, job_id: str, status: str = "completed") -> Job:
-        wait_until(lambda: self.job(job_id).status in {"completed", "failed"}, seconds=30)
-        job = self.job(job_id)
-        assert job.status == status, job
-        return job
-
-
 @pytest.fixture
 def shop(tmp_path: Path) -> Iterator[Callable[..., Shop]]:
-    made: list[tuple[Shop, Measurements]] = []
-
-    def make(gib: float, *models: str, **settings: Any) -> Shop:
-        gpu = Gpu(round(gib * GIB))
-        store = JobStore(tmp_path / "data", max_waiting=20)
-        measurements = Measurements(tmp_path / "measurements.sqlite3")
-        loadings = [Loading(model(name), tmp_path) for name in models]
-        dispatcher = Dispatcher(
-            store, measurements, loadings, time.monotonic(), Settings(warm_up=False, **settings), gpu.worker
-        )
-        dispatcher.start()
-        made.append((Shop(gpu, store, dispatcher, tmp_path / "data" / "jobs.sqlite3"), measurements))
-        return made[-1][0]
-
-    yield make
-    for one, measurements in made:
-        one.dispatcher.stop()
-        measurements.close()
-        one.store.close()
+    with ExitStack() as opened:
+        yield lambda gib, *models: opened.enter_context(open_shop(Gpu(round(gib * GIB)), tmp_path, *models))
 
 
 def test_a_model_is_loaded_as_the_standard_preset_needs_it(shop: Callable[..., Shop]) -> None:
@@ -201,23 +143,14 @@ def test_a_video_that_the_store_cannot_record_yet_is_kept_until_it_can(shop: Cal
 def test_over_http_what_does_not_fit_is_refused_at_once_with_what_would(shop: Callable[..., Shop]) -> None:
     card = shop(7.3, "i2vgen-xl")
     wait_until(lambda: card.dispatcher.state.ready, seconds=30)
-    app = create_app(Services(card.store, card.dispatcher, Metrics()), api_key=None, loopback_only=True)
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, lifespan="off", ws="none"))
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    try:
-        wait_until(lambda: server.started, seconds=30)
-        port = server.servers[0].sockets[0].getsockname()[1]
+    with served(card) as url:
         answer = requests.post(
-            f"http://127.0.0.1:{port}/v1/videos",
+            f"{url}/v1/videos",
             data={"size": "1024x1024", "num_frames": "48"},
             files={"input_reference": ("photo.jpg", PHOTO.read_bytes())},
             timeout=30,
         )
-        options = requests.get(f"http://127.0.0.1:{port}/v1/options", timeout=30).json()
-    finally:
-        server.should_exit = True
-        thread.join(30)
+        options = requests.get(f"{url}/v1/options", timeout=30).json()
     assert (answer.status_code, answer.json()["error"]["code"]) == (422, "does_not_fit")
     assert "what would fit: 1024x1024 with" in answer.json()["error"]["message"]
     fits = {preset["name"]: preset["fits"] for preset in options["presets"]}
