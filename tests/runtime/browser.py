@@ -71,6 +71,9 @@ class Visit:
         self.page.on("console", self._hear)
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
         self.page.on("request", lambda request: self.asked.append(request.url))
+        # From the first listener on Chromium hands choosers over. Were the listener only there when a key is pressed,
+        # the key could overtake it, and the chooser would be lost.
+        self.page.on("filechooser", lambda _: None)
         self.page.set_default_timeout(SOON * 1000)
         self.page.goto(self.server)
 
