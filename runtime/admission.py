@@ -13,7 +13,6 @@ Knows nothing of how videos are made.
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from typing import Any, BinaryIO
 
 from anyio import to_thread
@@ -114,11 +113,7 @@ async def admit(request: Request, services: Services) -> Job:
         async with request.form(max_files=1, max_fields=32, max_part_size=_MAX_FIELD) as form:
             fields, upload = _read_form(form)
             picture, size = await to_thread.run_sync(_take_picture, upload, limiter=services.decoding)
-        spec = services.spec
-        wanted = fields.to_request(spec, size)
-        await to_thread.run_sync(_check_fits, wanted, services)
-        add = partial(services.store.add, spec.id, wanted, picture, key=key, fingerprint=_fingerprint(fields, picture))
-        job = await to_thread.run_sync(add)
+        job = await to_thread.run_sync(_queue, services, fields, picture, size, key)
     services.dispatcher.wake()
     return job
 
@@ -145,6 +140,14 @@ def _check_room(store: JobStore, key: str | None) -> None:
     """Raises QueueFull if there is no room; a video that is known by its key needs none."""
     if key is None or store.with_key(key) is None:
         store.check_room()
+
+
+def _queue(services: Services, fields: VideoForm, picture: bytes, size: tuple[int, int], key: str | None) -> Job:
+    spec = services.spec
+    wanted = fields.to_request(spec, size)
+    _check_fits(wanted, services)
+    fingerprint = None if key is None else _fingerprint(fields, picture)
+    return services.store.add(spec.id, wanted, picture, key=key, fingerprint=fingerprint)
 
 
 def _check_fits(wanted: GenerationRequest, services: Services) -> None:

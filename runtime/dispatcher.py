@@ -192,6 +192,20 @@ class Dispatcher:
         """How long such a video takes, once it is its turn; None: not known yet."""
         return self._forecast.expected(self.accepted, request)
 
+    def expected_wait(self) -> float | None:
+        """Seconds until a video that is asked for now would be begun; None: not known yet, or nobody knows."""
+        waited = 0.0
+        for job in self._store.unfinished():
+            live = self.live(job)
+            expected = self._forecast.expected(self.loadings[job.model].spec, job.request)
+            if live and live.remaining is not None:
+                waited += live.remaining
+            elif expected:
+                waited += expected.seconds
+            else:
+                return None
+        return waited
+
     def retry_after(self) -> int:
         """In how many seconds a place in the queue may be free."""
         live, call = self._live, self._call

@@ -59,6 +59,11 @@ def waiting(database: sqlite3.Connection, model: str | None) -> list[Job]:
     return _jobs(database, "status = 'queued' AND (? IS NULL OR model = ?) ORDER BY number", model, model)
 
 
+def unfinished(database: sqlite3.Connection) -> list[Job]:
+    """The queue, and what is worked at."""
+    return _jobs(database, f"{UNFINISHED} ORDER BY number")
+
+
 def count(database: sqlite3.Connection, where: str, *values: Any) -> int:
     """How many jobs there are of which the condition holds."""
     row = database.execute(f"SELECT count(*) FROM jobs WHERE {where}", values).fetchone()  # noqa: S608 - ours

@@ -199,6 +199,11 @@ class JobStore:
         with self._transaction() as database:
             return rows.count(database, f"{rows.UNFINISHED} AND number < ?", job.number)
 
+    def unfinished(self) -> tuple[Job, ...]:
+        """The jobs that wait or are worked at, in the order in which they came."""
+        with self._transaction() as database:
+            return tuple(rows.unfinished(database))
+
     def counts(self) -> dict[Status, int]:
         """How many jobs there are of each status."""
         with self._transaction() as database:

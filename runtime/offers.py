@@ -1,10 +1,11 @@
 """`/v1/models` and `/v1/options`: what can be asked for, what of it fits now, and how long it takes."""
 
 from dataclasses import asdict
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 
+from runtime.families import FAMILIES
 from runtime.formats import FORMATS
 from runtime.guard import Refusal
 from runtime.memory import tier
@@ -15,6 +16,13 @@ from runtime.uploads import MAX_BYTES
 from runtime.views import Failure
 
 router = APIRouter(prefix="/v1", tags=["what can be asked for"])
+
+Picture = Annotated[
+    str | None,
+    Query(
+        pattern="^[1-9][0-9]{0,4}x[1-9][0-9]{0,4}$", description="WIDTHxHEIGHT; else a square one", examples=["640x427"]
+    ),
+]
 
 
 @router.get("/models")
@@ -31,15 +39,21 @@ def model(model_id: str, use: Use) -> dict[str, Any]:
     return _model(model_id, use)
 
 
-@router.get("/options")
-def options(use: Use) -> dict[str, Any]:
-    """What can be asked for: what fits now, why the rest does not, and how long it takes."""
-    spec, room = use.spec, use.dispatcher.state.room
+@router.get("/options", responses={400: {"model": Failure}})
+def options(use: Use, picture: Picture = None) -> dict[str, Any]:
+    """What can be asked for: what fits now, why the rest does not, and how long it takes.
+
+    `wait_s` is what the jobs take that are there already, `expected_s` what a video takes once it is its turn.
+    """
+    spec, room, wait = use.spec, use.dispatcher.state.room, use.dispatcher.expected_wait()
+    shape = (int(picture.partition("x")[0]), int(picture.partition("x")[2])) if picture else None
     return {
         "model": {"id": spec.id, "title": spec.title, "note": spec.note, "takes_prompt": spec.takes_prompt},
         "models": list(use.dispatcher.loadings),
-        "presets": [_preset(name, use) for name in PRESETS],
+        "presets": [_preset(name, use, shape) for name in PRESETS],
         "default_preset": DEFAULT_PRESET,
+        "wait_s": None if wait is None else round(wait, 1),
+        "fast": FAMILIES[spec.family].fast is not None,
         "tier": tier(room.total) if room and room.kind == "cuda" else None,
         "formats": [
             {"name": row.name, "suffix": row.suffix, "media_type": row.media_type, "about": row.about}
@@ -62,9 +76,9 @@ def _model(model_id: str, use: Services) -> dict[str, Any]:
     }
 
 
-def _preset(name: str, use: Services) -> dict[str, Any]:
-    """A preset for a square picture; `fits` is None until the worker is there."""
-    wanted = build_request(name, model=use.spec, seed=0)
+def _preset(name: str, use: Services, picture: tuple[int, int] | None) -> dict[str, Any]:
+    """A preset for a picture of this size; `fits` is None until the worker is there."""
+    wanted = build_request(name, model=use.spec, picture_size=picture, seed=0)
     verdict, expected = use.dispatcher.verdict(wanted), use.dispatcher.expected(wanted)
     return {
         "name": name,

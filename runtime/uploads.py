@@ -103,12 +103,14 @@ def _check_header(picture: Image.Image) -> None:
 
 def _plain(picture: Image.Image) -> Image.Image:
     picture.draft("RGB", (KEPT_SIDE, KEPT_SIDE))  # lets the JPEG decoder skip what would be thrown away
-    upright = ImageOps.exif_transpose(picture)
-    upright.thumbnail((KEPT_SIDE, KEPT_SIDE), reducing_gap=2.0)
-    if not upright.has_transparency_data:
-        return upright.convert("RGB")
-    canvas = Image.new("RGBA", upright.size, "white")
-    canvas.alpha_composite(upright.convert("RGBA"))
+    # A copy of a picture takes a quarter of the time of its decoding: none is made without need.
+    ImageOps.exif_transpose(picture, in_place=True)
+    picture.thumbnail((KEPT_SIDE, KEPT_SIDE), reducing_gap=2.0)
+    if not picture.has_transparency_data:
+        picture.load()
+        return picture if picture.mode == "RGB" else picture.convert("RGB")
+    canvas = Image.new("RGBA", picture.size, "white")
+    canvas.alpha_composite(picture.convert("RGBA"))
     return canvas.convert("RGB")
 
 

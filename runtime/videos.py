@@ -104,6 +104,13 @@ def content(video_id: str, use: Use, variant: str = "video") -> FileResponse:
     return _file(job, use)
 
 
+@router.post("/{video_id}/cancel", responses=_UNKNOWN)
+def cancel(video_id: str, use: Use) -> Video:
+    """Ends an unfinished video, which then is failed with the code "cancelled". One that has ended stays as it is."""
+    use.dispatcher.cancel(video_id)
+    return view(use.known(video_id), use)
+
+
 @router.delete("/{video_id}", responses=_UNKNOWN)
 def delete(video_id: str, use: Use) -> Deleted:
     """Cancels an unfinished video, which then is failed with the code "cancelled"; forgets a finished one."""

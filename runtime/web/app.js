@@ -23,14 +23,15 @@ async function begin() {
 }
 
 watchKey(begin);
-watchPicture(forgetPress);
+const again = () => loadChoices().catch(() => {});
+watchPicture(forgetPress, again); // the shape of the picture decides how long a video takes
 watchForm((video) => {
   follow(video);
   find("result").scrollIntoView({ block: "nearest" });
 });
 watchResult(() => {
   refreshHistory();
-  loadChoices().catch(() => {}); // what a video took is what the next one is expected to take
+  again(); // what a video took is what the next one is expected to take
 });
 watchSummary();
 watchHistory();

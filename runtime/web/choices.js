@@ -2,7 +2,7 @@
 import { askJson } from "./api.js";
 import { find, make, write } from "./dom.js";
 import { showError } from "./notices.js";
-import { setMostBytes } from "./picture.js";
+import { pictureShape, setMostBytes } from "./picture.js";
 import { heard } from "./server_words.js";
 import { onLanguage, say, sayOr, sayRoughTime, sayTime } from "./words.js";
 
@@ -11,9 +11,10 @@ const MAX_SEED = 2 ** 32 - 1;
 
 let options = null;
 
-/** Asks what there is to choose from, and shows it. */
+/** Asks what there is to choose from for the picture that was chosen, and shows it. */
 export async function loadChoices() {
-  options = await askJson("/v1/options");
+  const shape = pictureShape();
+  options = await askJson(shape ? `/v1/options?picture=${shape}` : "/v1/options");
   setMostBytes(options.picture.max_bytes);
   show();
 }
@@ -30,7 +31,7 @@ export function readChoices() {
     return refuse("badSeed", find("seed"));
   }
   const fields = { preset, prompt: find("prompt").value.trim(), seed, output_format: find("format").value };
-  if (find("fast").checked) fields.fast = "true";
+  if (find("fast").checked && options?.fast !== false) fields.fast = "true";
   return Object.entries(fields).filter(([, value]) => value);
 }
 
@@ -62,6 +63,7 @@ function show() {
   write(find("model"), sayOr(`model.${options.model.id}`, options.model.title));
   find("model").hidden = false;
   find("prompt-field").hidden = !options.model.takes_prompt;
+  find("fast").parentElement.hidden = options.fast === false;
   showPresets();
   showFormats();
   showExpected();
@@ -129,5 +131,7 @@ function showFormats() {
 
 function showExpected() {
   const preset = options?.presets.find(({ name }) => name === chosen());
-  write(find("expected"), preset?.expected_s ? say("expected", { time: sayExpected(preset) }) : "");
+  const takes = preset?.expected_s ? say("expected", { time: sayExpected(preset) }) : "";
+  const waits = takes && options.wait_s >= 1 ? say("expectedWait", { time: sayTime(options.wait_s) }) : "";
+  write(find("expected"), takes + waits);
 }

@@ -141,8 +141,11 @@ function fillProgress(bar, percent) {
 async function removeVideo(video) {
   if (!isUnfinished(video) && !confirm(say("removeSure"))) return;
   try {
+    if (isUnfinished(video)) {
+      await ask(`${videoPath(video.id)}/cancel`, { method: "POST" });
+      return;
+    }
     await ask(videoPath(video.id), { method: "DELETE" });
-    if (isUnfinished(video)) return;
     forget(video.id);
     goTo(find("history-title"));
   } catch (error) {

@@ -6,10 +6,12 @@ import { say } from "./words.js";
 let picture = null;
 let maxBytes = Infinity;
 let whenChosen = () => {};
+let whenSeen = () => {};
 
-/** Takes pictures from now on, and tells `listener` of each. */
-export function watchPicture(listener) {
-  whenChosen = listener;
+/** Takes pictures from now on; `chosen` is called for each, and `seen` as soon as its shape is known. */
+export function watchPicture(chosen, seen) {
+  whenChosen = chosen;
+  whenSeen = seen;
   find("picture").addEventListener("change", ({ target }) => choose(target.files[0]));
   document.addEventListener("paste", (event) => {
     const file = event.clipboardData.files[0];
@@ -34,6 +36,12 @@ export function setMostBytes(bytes) {
   maxBytes = bytes;
 }
 
+/** "WIDTHxHEIGHT" of the picture as it is looked at; null if there is none. */
+export function pictureShape() {
+  const { naturalWidth, naturalHeight } = find("preview");
+  return picture && naturalWidth ? `${naturalWidth}x${naturalHeight}` : null;
+}
+
 /** The picture; if there is none, says so and leads there. */
 export function takePicture() {
   if (!picture) {
@@ -54,6 +62,7 @@ function choose(file) {
   const preview = find("preview");
   URL.revokeObjectURL(preview.src);
   preview.src = URL.createObjectURL(file);
+  preview.decode().then(whenSeen, () => {}); // what cannot be shown, the server refuses
   find("picture-name").textContent = file.name;
   find("drop-text").hidden = true;
   preview.hidden = find("drop-chosen").hidden = false;

@@ -86,7 +86,7 @@ async function cancel() {
   find("cancel").disabled = true;
   goTo(find("result-title"));
   try {
-    await ask(videoPath(shown.id), { method: "DELETE" });
+    await ask(`${videoPath(shown.id)}/cancel`, { method: "POST" });
   } catch (error) {
     find("cancel").disabled = false;
     showError("result-error", () => explain(error));

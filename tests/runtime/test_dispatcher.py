@@ -159,3 +159,21 @@ def test_the_options_say_what_fits_and_how_long_it_takes(server: Server) -> None
     assert presets["preview"]["expected_s"] > 0
     assert presets["preview"]["expected_s"] < presets["standard"]["expected_s"]
     assert {row["name"] for row in options["formats"]} == {"mp4", "webm", "gif", "png"}
+    assert options["fast"]
+
+
+def test_the_options_count_the_queue_and_heed_the_shape_of_the_picture(server: Server) -> None:
+    server.wait_ready()
+    assert server.request("GET", "/v1/options").json()["wait_s"] == 0
+    running = server.submit(LONG)
+    assert server.request("GET", "/v1/options").json()["wait_s"] > 0
+    server.request("POST", f"/v1/videos/{running}/cancel")
+
+    def standard(picture: str) -> float:
+        options = server.request("GET", f"/v1/options?picture={picture}").json()
+        return float(options["presets"][0]["expected_s"])
+
+    # Fewer pixels where the picture is far from square, since both sides are whole steps of the model's.
+    assert standard("4000x1000") < standard("1000x1000")
+    for wrong in ("0x10", "wide", "10x", "99999999x1", ""):
+        assert server.request("GET", f"/v1/options?picture={wrong}").status_code == 400, wrong

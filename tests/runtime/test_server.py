@@ -83,6 +83,22 @@ def test_a_waiting_job_can_be_cancelled_and_then_forgotten(server: Server) -> No
     server.request("DELETE", f"/v1/videos/{running}")
 
 
+def test_a_cancel_that_comes_too_late_leaves_the_video_alone(server: Server) -> None:
+    running, made = server.submit(LONG), None
+    try:
+        server.wait_for_step(running)
+        cancelled = server.request("POST", f"/v1/videos/{running}/cancel").json()
+        assert (cancelled["status"], cancelled["error"]["code"]) == ("failed", "cancelled")
+        made = server.wait_for(server.submit(SMALL), "completed")
+        late = server.request("POST", f"/v1/videos/{made['id']}/cancel")
+        assert late.json() == made
+        assert server.content(made["id"])
+        assert server.request("POST", "/v1/videos/video_none/cancel").status_code == 404
+    finally:
+        for video in (running, *([made["id"]] if made else [])):
+            server.request("DELETE", f"/v1/videos/{video}")
+
+
 def test_a_full_queue_answers_429_and_makes_what_it_took(server: Server) -> None:
     running = server.submit(LONG)
     server.wait_for(running, "in_progress")
