@@ -5,6 +5,7 @@
 #   --build-arg BASE_IMAGE=MIRROR/python:3.11-slim-bookworm     the base image from a registry mirror
 #   --build-arg TORCH_BUILD=cu130                               another lock of runtime/locks
 #   --build-arg MODEL_ID=ID --build-context weights=DIR         another model
+#   --build-arg WEIGHTS=none                                    no model: it is below, in the base image, or mounted at /model
 #   --build-context wheels=DIR                                  wheels that no index has
 #   --build-arg PACKAGES=wheels                                 no index at all: DIR has every wheel, that of uv too
 #   --secret id=installer,src=FILE                              the installers' settings, one NAME='value' a line:
@@ -16,6 +17,7 @@
 # pip is not needed.
 
 ARG BASE_IMAGE=python:3.11-slim-bookworm
+ARG WEIGHTS=baked
 
 FROM scratch AS locks
 ARG TORCH_BUILD=cpu
@@ -67,7 +69,7 @@ FROM base AS app
 COPY runtime /app/runtime
 RUN chmod -R u=rwX,go=rX /app && python3 -m compileall -q /app
 
-FROM packages AS image
+FROM packages AS environment
 ENV PATH=/opt/venv/bin:$PATH \
     LANG=C.UTF-8 \
     PYTHONUNBUFFERED=1 \
@@ -76,9 +78,15 @@ ENV PATH=/opt/venv/bin:$PATH \
     HOME=/data
 # The one place that is written to, /tmp aside: jobs, videos and caches. A volume there keeps them, and lets
 # the rest be read-only.
-RUN install -d -o 10001 -g 10001 /data
+RUN install -d -o 10001 -g 10001 /data && install -d /model
+
 # One mode for files and directories alike, whatever the modes of the model cache are.
+FROM environment AS weights-baked
 COPY --from=weights --chmod=755 / /model
+
+FROM environment AS weights-none
+
+FROM weights-${WEIGHTS} AS image
 WORKDIR /app
 COPY --from=app /app /app
 USER 10001:10001

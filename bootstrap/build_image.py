@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from packaging.tags import Tag
 
@@ -18,9 +19,10 @@ from bootstrap.sourcing import candidates, choose_sources, http_settings
 from bootstrap.state import Home, writable
 from bootstrap.torch_builds import Pick, TorchBuild
 from images import build as images
+from images import references
 from images.errors import ImageError
 from images.inputs import shipped_recipe
-from images.spec import ImageSpec, PlannedStep
+from images.spec import Built, Destination, ImageSpec, PlannedStep, Weights
 from mirrors import lock
 from mirrors.http import HttpSettings
 from mirrors.lock import Pin
@@ -43,6 +45,11 @@ class Request:
     base_image: str | None = None
     torch: str = "auto"
     mirror: str = "auto"
+    weights: Weights = "baked"
+    weights_on_top: bool = False
+    push: str | None = None
+    output: Path | None = None
+    pull_rate: float = 1000.0
 
 
 @dataclass(frozen=True)
@@ -50,12 +57,14 @@ class Prepared:
     """An image ready to be built, with what led to it."""
 
     spec: ImageSpec
+    destination: Destination
     steps: tuple[PlannedStep, ...]
     wheels: tuple[Wheel, ...]
     tags: tuple[Tag, ...]
     sources: PackageSources | None
     http: HttpSettings
     recorder: Recorder
+    pull_rate: float
 
 
 def prepare(request: Request, home: Home, console: Console, *, keep: bool = True) -> Prepared:
@@ -67,6 +76,10 @@ def prepare(request: Request, home: Home, console: Console, *, keep: bool = True
         UnknownModel, UnknownMirror, BadMirror, UsageProblem: there is no such model, mirror or torch build.
         NoMirror: none can serve the lock. ImageError: there is no lock for the build.
     """
+    if request.weights_on_top and request.weights != "baked":
+        raise UsageProblem("--weights-on-top goes with baked weights", "leave out one of the two")
+    if request.push is not None:
+        references.parse(request.push)  # a wrong name is told before anything is done
     model = models.model(request.model)
     tag = request.tag or f"i2v-{model.id}:latest"
     recorder = Recorder("build-image", model=model.id, image=tag)
@@ -93,9 +106,12 @@ def prepare(request: Request, home: Home, console: Console, *, keep: bool = True
         candidates(request.mirror, here.pip, home.user_mirrors)  # a wrong name is told even where none is needed
     recorder.facts.update(torch=torch.build.id)
     base = request.base_image or BASE_IMAGE
-    spec = ImageSpec(tag, base, torch.build.id, weights.known(home, model), home.models, wheels.paths(home, found))
-    steps = images.plan(spec, wheel_bytes=sum(wheel.artifact.size or wheel.told or 0 for wheel in found))
-    return Prepared(spec, steps, found, tags, sources, http, recorder)
+    known, paths = weights.known(home, model), wheels.paths(home, found)
+    spec = ImageSpec(tag, base, torch.build.id, known, home.models, paths, request.weights, request.weights_on_top)
+    destination = Destination(request.push, request.output)
+    wheel_bytes = sum(wheel.artifact.size or wheel.told or 0 for wheel in found)
+    steps = images.plan(spec, destination=destination, wheel_bytes=wheel_bytes)
+    return Prepared(spec, destination, steps, found, tags, sources, http, recorder, request.pull_rate)
 
 
 def build(prepared: Prepared, home: Home, console: Console) -> Deployment:
@@ -105,20 +121,28 @@ def build(prepared: Prepared, home: Home, console: Console) -> Deployment:
         MirrorError: the weights could not be had. ImageError: no engine, or the build failed.
     """
     spec, recorder = prepared.spec, prepared.recorder
-    images.require_engine()
-    if prepared.sources is not None:
+    if spec.weights != "volume":
+        images.require_engine()
+    if prepared.sources is not None and spec.weights != "volume":
         total = float(wheels.size(prepared.wheels))
         with console.working("fetch the wheels", total) as task, recorder.phase("wheels", "fetch the wheels") as got:
             count = task.counting(int(total))
             fetched = wheels.bring(home, prepared.wheels, prepared.sources, prepared.http, count, recorder)
             wheels.learn(home, prepared.tags, prepared.wheels)
             got.bytes, got.source = wheels.received(one.per_source for one in fetched)
-    model = _bring_model(prepared, home, console)
-    spec = replace(spec, model=model, model_dir=weights.directory(home, model))
+    if spec.weights != "mounted":
+        model = _bring_model(prepared, home, console)
+        spec = replace(spec, model=model, model_dir=weights.directory(home, model))
     offset = recorder.elapsed
     with console.working(f"build {spec.tag}") as task, recorder.phase("build", f"build {spec.tag}"):
         try:
-            built = images.build(spec, task.say, scratch=writable(home.cache))
+            built = images.build(
+                spec,
+                task.say,
+                destination=prepared.destination,
+                scratch=writable(home.cache),
+                http=prepared.http,
+            )
         except ImageError as error:
             if wheels.drop_damaged(home, prepared.wheels):
                 raise ImageError(f"{error} (a stored wheel was damaged)", "build again: it is fetched again") from error
@@ -127,8 +151,18 @@ def build(prepared: Prepared, home: Home, console: Console) -> Deployment:
         busy = phase.busy if phase.busy < phase.seconds else None
         started = offset + phase.started
         recorder.add(Timing(f"build.{phase.name}", phase.name, started, phase.seconds, busy=busy))
-    recorder.facts.update(id=built.image_id, size=f"{built.size / 1e6:.0f} MB")
+    recorder.facts.update(id=built.image_id, size=f"{built.size / 1e6:.0f} MB", **_layers(built, prepared.pull_rate))
     return deployments.save(home, recorder.section())
+
+
+def _layers(built: Built, pull_rate: float) -> dict[str, str]:
+    """What of the layers was there already, and how long a machine that has none of them will pull."""
+    facts = {"pull": f"{built.size * 8 / pull_rate / 1e6:.0f} s at {pull_rate:g} Mbit/s, where nothing is there yet"}
+    if built.layers:
+        reused = [layer for layer in built.layers if layer.reused]
+        size = sum(layer.size for layer in reused)
+        facts["reused"] = f"{len(reused)} of {len(built.layers)} layers, {size / 1e6:.0f} MB"
+    return facts
 
 
 def _bring_model(prepared: Prepared, home: Home, console: Console) -> ModelSpec:

@@ -15,7 +15,7 @@ from bootstrap.placement import Placement
 from bootstrap.plan import Plan
 from bootstrap.recommend import Recommendation
 from bootstrap.units import size
-from images.spec import PlannedStep
+from images.spec import Destination, ImageSpec, PlannedStep
 from mirrors.catalogue import Mirror
 from mirrors.probe import Measurement
 from mirrors.urls import shown
@@ -135,6 +135,14 @@ def image_table(steps: Sequence[PlannedStep]) -> Table:
     for step in steps:
         table.add_row(step.title, escape(step.detail))
     return table
+
+
+def image_done(spec: ImageSpec, destination: Destination) -> str:
+    """What was made, and what to do with it."""
+    if destination.local:
+        start = f"; start it with `i2v-setup run --docker {spec.tag}`" if spec.weights != "volume" else ""
+        return f"built: {spec.tag}{start}"
+    return "built: " + ", ".join(str(place) for place in (destination.push, destination.output) if place)
 
 
 def catalogue_table(mirrors: Sequence[Mirror], *, for_terminal: bool = True) -> Table:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import requests
@@ -30,6 +31,8 @@ from bootstrap.state import Home, writable
 from bootstrap.units import seconds
 from images import container
 from images import engine as docker
+from images.spec import WEIGHTS_LABEL
+from runtime import models
 
 _POLL = 0.25  # seconds
 _ANSWER = 5.0  # seconds that one poll may take
@@ -92,7 +95,8 @@ def run_docker(home: Home, tag: str, port: int, gpus: str | None, console: Conso
     recorder = Recorder("run", image=tag)
     with docker.connect() as engine:
         with console.working("start the container"), recorder.phase("container", "start the container"):
-            started = container.start(engine, tag, port, gpus, drain=drain)
+            model_dir = _to_mount(home, engine.image(tag))
+            started = container.start(engine, tag, port, gpus, drain=drain, model_dir=model_dir)
         note = Running(started.url, port, os.getpid(), running.process_began(os.getpid()), image=tag)
         with started, running.noted(home, replace(note, container=started.name)):
             status = _follow(started.url, recorder, started.check, console)
@@ -107,6 +111,25 @@ def run_docker(home: Home, tag: str, port: int, gpus: str | None, console: Conso
                 except KeyboardInterrupt:
                     console.say("stopping at once …")
                     started.stop(at_once=True)
+
+
+def _to_mount(home: Home, image: docker.Image) -> Path | None:
+    """The directory of the model that an image without one wants; None if it has its own.
+
+    Raises:
+        SetupError: the model is not here, or it is another version of it.
+    """
+    if image.labels.get(WEIGHTS_LABEL) != "mounted":
+        return None
+    model = models.model(image.labels["i2v-setup.model"])
+    if not weights.present(home, model):
+        raise SetupError(
+            f"this image has no weights in it, and the model {model.id} is not here",
+            f"i2v-setup install --model {model.id}",
+        )
+    if f"sha256:{weights.known(home, model).digest}" != image.labels["i2v-setup.model.digest"]:
+        raise SetupError(f"this image was made for another version of the model {model.id}", "build the image again")
+    return weights.directory(home, model)
 
 
 def _stop(child: subprocess.Popen[str], drain: float, console: Console) -> int:

@@ -51,6 +51,7 @@ class Status:
         waiting: jobs in the queue.
         at: the job that is made.
         memory: bytes of main memory that its processes have, each shared one counted once.
+        device_memory: bytes that the device has, and those that the model and a video had when it was last asked.
         uptime_s: since its process was started.
         last_errors: what its log says of errors, the newest last.
     """
@@ -69,6 +70,7 @@ class Status:
     waiting: int | None = None
     at: AtWork | None = None
     memory: int | None = None
+    device_memory: Mapping[str, int] | None = None
     uptime_s: float | None = None
     last_errors: Sequence[str] = ()
 
@@ -94,6 +96,7 @@ def status(home: Home, port: int | None = None) -> Status:
         waiting=queue[0] if queue else None,
         at=queue[1] if queue else None,
         memory=None if server.container else _memory(server.pid),
+        device_memory=told.get("memory"),
         uptime_s=round(time.time() - server.began, 1),
         last_errors=_errors(Path(server.log)) if server.log else (),
     )
@@ -112,6 +115,8 @@ def rows(found: Status) -> Iterator[tuple[str, str]]:
         yield "at work", _at_work(found.at)
         if found.memory is not None:
             yield "memory", f"{size(found.memory)} of main memory"
+        if room := found.device_memory:
+            yield "on the device", f"{size(room['available'])} of {size(room['total'])} for the model and a video"
         yield "up", f"{seconds(found.uptime_s or 0)}; worker restarts: {found.restarts or 0}"
         if server.environment:
             yield "environment", server.environment

@@ -7,6 +7,7 @@ no privileges. What it serves, and whether its model is ready, its HTTP API says
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from docker.errors import APIError, NotFound
@@ -14,6 +15,7 @@ from docker.types import DeviceRequest, LogConfig
 
 from images.engine import Engine, engine_errors
 from images.errors import ImageError
+from images.spec import WEIGHTS_LABEL
 
 if TYPE_CHECKING:
     from docker.models.containers import Container as DockerContainer
@@ -94,6 +96,7 @@ def start(
     name: str | None = None,
     *,
     drain: float = 0.0,
+    model_dir: Path | None = None,
 ) -> Container:
     """Start the image's server, published on 127.0.0.1 only.
 
@@ -106,12 +109,15 @@ def start(
         gpus: "all", or GPU numbers or ids separated by commas; None for no GPU.
         name: The container's name; None makes one of the tag. One of that name that has ended is replaced.
         drain: For how many seconds a stop waits for the job that is being made.
+        model_dir: The model's files, for an image that has none: mounted, and never written to.
 
     Raises:
-        ImageError: No such image, the port or name is taken, or no GPUs can be given.
+        ImageError: No such image, it wants a model, the port or name is taken, or no GPUs can be given.
     """
     name = name or _NOT_IN_NAMES.sub("-", tag)
-    engine.image(tag)
+    image = engine.image(tag)
+    if image.labels.get(WEIGHTS_LABEL) == "mounted" and model_dir is None:
+        raise ImageError(f"the image {tag} has no model in it", "start it with the directory of the model's files")
     info = engine.info()
     if gpus and not info.nvidia:
         raise ImageError("this Docker engine cannot give GPUs to containers", _NO_GPU_HINT)
@@ -120,6 +126,8 @@ def start(
         try:
             engine.client.volumes.create(_volume(name), labels={LABEL: name})
             options = _options(name, port, gpus, info.memory)
+            if model_dir is not None:
+                options["volumes"][str(model_dir.absolute())] = {"bind": "/model", "mode": "ro"}
             options["command"] += ["--drain", f"{drain:g}"] if drain else []
             container = engine.client.containers.create(tag, **options)
         except APIError as error:

@@ -11,13 +11,13 @@ import shutil
 import socket
 import subprocess
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
 import docker
 import requests
-from docker.context import ContextAPI
+from docker.context import Context, ContextAPI
 from docker.errors import APIError, DockerException, ImageNotFound
 from docker.utils import kwargs_from_env
 
@@ -60,11 +60,16 @@ class EngineInfo:
 
 @dataclass(frozen=True)
 class Image:
-    """An image that the engine has. `size` is in bytes."""
+    """An image that the engine has. `size` is in bytes; `diff_ids` are the digests of its layers, the lowest first.
+
+    `tags` are all of its names.
+    """
 
     id: str
     size: int
     labels: Mapping[str, str]
+    diff_ids: tuple[str, ...]
+    tags: tuple[str, ...]
 
 
 class Engine:
@@ -101,13 +106,39 @@ class Engine:
         Raises:
             ImageError: The engine has none of that name.
         """
+        found = self.find(reference)
+        if found is None:
+            hint = f"build it: i2v-setup build-image --tag {reference}"
+            raise ImageError(f"the engine has no image {reference}", hint)
+        return found
+
+    def find(self, reference: str) -> Image | None:
+        """An image by tag or id, if the engine has it."""
         with engine_errors(f"look up the image {reference}"):
             try:
                 image = self.client.images.get(reference)
             except ImageNotFound:
-                hint = f"build it: i2v-setup build-image --tag {reference}"
-                raise ImageError(f"the engine has no image {reference}", hint) from None
-        return Image(image.id or "", image.attrs["Size"], image.labels)
+                return None
+        diff_ids = tuple(image.attrs.get("RootFS", {}).get("Layers") or ())
+        return Image(image.id or "", image.attrs["Size"], image.labels, diff_ids, tuple(image.tags))
+
+    def images(self) -> Iterator[Image]:
+        """All images that the engine has."""
+        with engine_errors("list the images of the engine"):
+            ids = [str(row["Id"]) for row in self.client.api.images()]
+        for image_id in ids:
+            if (image := self.find(image_id)) is not None:  # another may have removed it meanwhile
+                yield image
+
+    def save(self, reference: str) -> Iterator[bytes]:
+        """An image as the archive that `docker save` writes, piece by piece."""
+        with engine_errors(f"read the image {reference}"):
+            yield from self.client.api.get_image(reference)
+
+    def untag(self, reference: str) -> None:
+        """Take a name from an image, which goes if it has no other and nothing uses it."""
+        with engine_errors(f"remove the image {reference}"), suppress(ImageNotFound):
+            self.client.images.remove(reference, noprune=True)
 
 
 def connect() -> Engine:
@@ -145,6 +176,13 @@ def find_buildx() -> Buildx:
     return Buildx(command, (int(match[1]), int(match[2])))
 
 
+def builder() -> str:
+    """The builder inside the engine that we speak to: only that one sees the images that the engine has."""
+    if os.environ.get("DOCKER_HOST"):
+        return "default"
+    return str(_context().name)
+
+
 def check_age(info: EngineInfo) -> None:
     """Raise `ImageError` if the engine is too old to build our Dockerfile."""
     if 0 < info.major < _OLDEST_ENGINE:
@@ -170,11 +208,16 @@ def _address() -> tuple[str, Any]:
         except DockerException as error:
             raise EngineUnavailable(f"DOCKER_HOST or its TLS settings are of no use: {error}", _START_HINT) from error
         return settings["base_url"], settings.get("tls", False)
+    context = _context()
+    return context.Host or "", context.TLSConfig or False
+
+
+def _context() -> Context:
     name = os.environ.get("DOCKER_CONTEXT")
-    context = ContextAPI.get_context(name)
+    context: Context | None = ContextAPI.get_context(name)
     if context is None:
         raise EngineUnavailable(f"there is no Docker context {name}", "see those there are: docker context ls")
-    return context.Host or "", context.TLSConfig or False
+    return context
 
 
 def _knock(address: str) -> None:

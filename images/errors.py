@@ -2,6 +2,7 @@
 
     ImageError              a build or a container failed, or cannot start
       EngineUnavailable     no Docker engine answers
+      RegistryError         a registry does not answer, or not what was asked for (images.registry_errors)
 
 Nothing here knows exit codes or terminals. No message carries the password of a URL.
 """

@@ -1,19 +1,14 @@
-"""What a build is given: the recipe, the wheels, and the model's files.
-
-Of the model only the files of its manifest go in, and only if their bytes are the ones named there. Knows no Docker.
-"""
+"""What a build is given: the recipe and the wheels. Knows no Docker."""
 
 from __future__ import annotations
 
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from images.errors import ImageError
-from mirrors.digest import sha256_of
-from runtime.models import INSTALLED, ModelSpec, as_installed
 
 
 @dataclass(frozen=True)
@@ -60,31 +55,6 @@ def place_wheels(wheels: Mapping[str, Path], target: Path) -> None:
         if not source.is_file():
             raise ImageError(f"the wheel {name} is missing: {source}", "build again: it is fetched again")
         _place(source, target / name)
-
-
-def place_model(model: ModelSpec, model_dir: Path, target: Path) -> None:
-    """Put the model's files, and a list of them, into the new directory `target`.
-
-    Args:
-        model: With the sha256 of every file.
-        model_dir: Where they lie.
-        target: Where they go.
-
-    Raises:
-        ImageError: A file is missing, or is not the one that the model's list names.
-    """
-    target.mkdir()
-    placed = []
-    for file in model.files:
-        source = model_dir / file.path
-        hint = f"remove {model_dir}, then fetch it again: i2v-setup install --model {model.id}"
-        if not source.is_file():
-            raise ImageError(f"a file of the model {model.id} is missing: {source}", hint)
-        if source.stat().st_size != (file.size or source.stat().st_size) or sha256_of(source) != file.sha256:
-            raise ImageError(f"a file of the model {model.id} is damaged: {source}", hint)
-        _place(source, target / file.path)
-        placed.append(replace(file, size=source.stat().st_size))
-    (target / INSTALLED).write_text(as_installed(model.id, placed), encoding="utf-8")
 
 
 def _place(source: Path, target: Path) -> None:

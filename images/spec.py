@@ -8,8 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from runtime.models import ModelSpec
+
+#: Where the model's files are: in layers of the image, on the machine that runs it, or in an image of their own.
+Weights = Literal["baked", "mounted", "volume"]
+#: The label that says which.
+WEIGHTS_LABEL = "i2v-setup.weights"
 
 
 @dataclass(frozen=True)
@@ -24,6 +30,9 @@ class ImageSpec:
         model_dir: Holds, or will hold, the files of `model.files`.
         wheels: Where the bytes of every wheel lie that the lock and `images/uv.txt` need in the image, by the wheel's
             own file name: it says what the wheel fits, and the file with its bytes may be named otherwise.
+        weights: Where the model's files go. A "volume" is an image of them alone; "mounted" ones need not be here.
+        on_top: Baked weights lie above the packages and the application. Then hosts with several models share those,
+            and a change of them has every host fetch the weights again; below, it is the other way round.
     """
 
     tag: str
@@ -32,6 +41,26 @@ class ImageSpec:
     model: ModelSpec
     model_dir: Path
     wheels: Mapping[str, Path]
+    weights: Weights = "baked"
+    on_top: bool = False
+
+
+@dataclass(frozen=True)
+class Destination:
+    """Where an image goes; with neither, into the local engine.
+
+    Attributes:
+        push: A reference on a registry.
+        output: An OCI layout: a directory, or a tar archive if the name ends in `.tar`.
+    """
+
+    push: str | None = None
+    output: Path | None = None
+
+    @property
+    def local(self) -> bool:
+        """Whether the local engine keeps it."""
+        return self.push is None and self.output is None
 
 
 @dataclass(frozen=True)
@@ -56,9 +85,27 @@ class Phase:
 
 
 @dataclass(frozen=True)
+class LayerReport:
+    """One layer: its digest, its size in bytes, what is in it, and whether the other side had it already."""
+
+    digest: str
+    size: int
+    about: str
+    reused: bool
+
+
+@dataclass(frozen=True)
 class Built:
-    """An image that the engine has. `size` is in bytes, base included."""
+    """An image that is where it was to go.
+
+    Attributes:
+        image_id: Its digest there: the engine's id, or that of its manifest.
+        size: Bytes of all its layers, base included.
+        phases: How long what took.
+        layers: From the bottom, as far as they are known one by one.
+    """
 
     image_id: str
     size: int
     phases: tuple[Phase, ...]
+    layers: tuple[LayerReport, ...] = ()

@@ -22,13 +22,14 @@ from images.inputs import Recipe, shipped_recipe
 from images.spec import ImageSpec
 from mirrors import catalogue, lock
 from mirrors.fetch import fetch
-from mirrors.http import HttpSettings
+from mirrors.http import CA_VARIABLES, HttpSettings
 from mirrors.known import Known
 from mirrors.lock import Pin
 from mirrors.resolve import Index, resolve
 from mirrors.store import Store
 from mirrors.tags import manylinux, supported
 from runtime.models import ModelSpec
+from tests.images.registries import ScriptedRegistry
 
 _PYTHON = "3.11"  # the base image's
 _SMALL = "annotated-doc"
@@ -196,3 +197,21 @@ def recipe_of(tmp_path: Path) -> Callable[[str], Recipe]:
         return Recipe(context / "Dockerfile", context)
 
     return make
+
+
+@pytest.fixture
+def no_logins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty directory for Docker's logins, and neither proxies nor certificates of this machine's."""
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy", *CA_VARIABLES):
+        monkeypatch.delenv(name.lower(), raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    directory = tmp_path / "docker"
+    directory.mkdir()
+    monkeypatch.setenv("DOCKER_CONFIG", str(directory))
+    return directory
+
+
+@pytest.fixture
+def scripted(no_logins: Path) -> Iterator[ScriptedRegistry]:
+    with ScriptedRegistry() as registry:
+        yield registry

@@ -66,15 +66,19 @@ def test_the_image_says_what_it_is_and_runs_as_nobody(engine: Engine, built: Bui
         "org.opencontainers.image.licenses": "Apache-2.0",
         "org.opencontainers.image.version": __version__,
         "org.opencontainers.image.base.name": base_image,
+        "org.opencontainers.image.base.digest": engine.image(base_image).id,
         "i2v-setup.model": "demo",
         "i2v-setup.model.digest": f"sha256:{model('demo').digest}",
         "i2v-setup.model.licence": model("demo").licence,
+        "i2v-setup.weights": "baked",
+        "i2v-setup.weights.layers": ",".join(layer.digest for layer in built.layers),
         "i2v-setup.lock": "cpu",
         "i2v-setup.lock.digest": f"sha256:{hashlib.sha256(lock).hexdigest()}",
     }
     assert config["User"] == "10001:10001"
     assert set(config["ExposedPorts"]) == {"8000/tcp"}
     assert built.size == engine.image(built.image_id).size > 0
+    assert list(engine.image(built.image_id).diff_ids)[: len(built.layers)] == [layer.digest for layer in built.layers]
 
 
 def test_no_build_tools_or_caches_are_left(engine: Engine, built: Built) -> None:
