@@ -7,27 +7,25 @@ name, is looked at, and only then gets its tag: a delivery that is killed leaves
 
 from __future__ import annotations
 
-import re
-import secrets
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import requests
+from docker.errors import APIError, DockerException, ImageNotFound
 from docker.utils import parse_repository_tag
 
 from images import held, load_archive
 from images.engine import Engine, engine_errors
-from images.errors import ImageError
-from images.failures import explain
+from images.errors import EngineUnavailable, ImageError
+from images.failures import full_disk
 from images.loopback_registry import PREFIX, LoopbackRegistry
 from images.oci import Image
-from images.progress import Failure
 
-_UNREACHABLE = re.compile(r"connection refused|no route to host|i/o timeout|network is unreachable", re.IGNORECASE)
-_LACKS = re.compile(r"no such file|not found", re.IGNORECASE)
-_LONGEST = 300
-_AGAIN = "see what the engine says (docker info, its log), then try again: what it has is not sent twice"
+_AGAIN = "see what the engine's log says, then try again: what the engine has is not sent twice"
+_LACKS = ("no such file or directory", "not found")  # how the two stores say that they lack a layer
 
 
 @dataclass(frozen=True)
@@ -45,101 +43,158 @@ class Delivered:
     how: Literal["pull", "load"]
 
 
-class _Refused(Exception):
-    """The engine said no, in its own words."""
-
-
 def deliver(engine: Engine, image: Image, tag: str, on_bytes: Callable[[int], None]) -> Delivered:
-    """Have the engine hold `image` as `tag`. Run again after whatever ended it, it sends what was not sent.
+    """Have the engine hold `image` as `tag`. Run again, whatever ended it, it sends what the engine still lacks.
 
     Args:
         engine: Where to.
         image: What; its blobs may be larger than memory.
-        tag: Its name there, NAME:TAG.
-        on_bytes: Told of every piece that was sent, by any thread.
+        tag: Its name there.
+        on_bytes: Told of every piece of a blob that was sent, by any thread.
 
     Raises:
-        ImageError: The engine takes no more, or holds something else afterwards.
+        ImageError: The engine does not take it, or holds something else afterwards.
     """
     containerd = engine.info().store == "containerd"
-    expected = (image.manifest if containerd else image.config).descriptor.digest
-    here = held.by_content(engine, image) if containerd else held.by_chain(engine, image)
-    try:
-        # The older store pulls layers that it has unless it had them from a registry; an archive spares it those.
-        delivered = None if here and not containerd else _pull(engine, image, expected, on_bytes)
-        delivered = delivered or _load(engine, image, expected, here, on_bytes)
-        _check(engine, image, expected)
-        _name(engine, expected, tag)
-    finally:
-        _forget_passing_names(engine, expected)
-    return delivered
+    wanted = _Wanted(image, tag, (image.manifest if containerd else image.config).descriptor.digest)
+    _check_name(engine, tag)
+    # The older store pulls a layer again that it got by building; left out of an archive, it is not missed.
+    here = frozenset[str]() if containerd else held.by_chain(engine, image)
+    if not _mostly(here, image):
+        pulled = _pull(engine, wanted, on_bytes)
+        if pulled is not None:
+            return Delivered(wanted.image_id, pulled, "pull")
+    if containerd:
+        here = held.by_content(engine, image)
+    return Delivered(wanted.image_id, _load(engine, wanted, here, on_bytes), "load")
 
 
-def _pull(engine: Engine, image: Image, expected: str, on_bytes: Callable[[int], None]) -> Delivered | None:
-    """Have the engine pull it from us; None if it cannot reach us."""
-    with LoopbackRegistry(image, on_bytes) as registry:
+@dataclass(frozen=True)
+class _Wanted:
+    """What the engine shall hold, under which tag, and what its store will call it."""
+
+    image: Image
+    tag: str
+    image_id: str
+
+
+def _mostly(here: Collection[str], image: Image) -> bool:
+    """Whether the engine has most of the image, by size."""
+    sizes = {layer.descriptor.digest: layer.descriptor.size for layer in image.layers}
+    return 2 * sum(sizes[digest] for digest in here) > sum(sizes.values())
+
+
+def _pull(engine: Engine, wanted: _Wanted, on_bytes: Callable[[int], None]) -> Mapping[str, int] | None:
+    """Let the engine pull the image from us; what was sent, or None if it cannot reach us."""
+    with LoopbackRegistry(wanted.image, on_bytes) as registry, _passing(engine, registry.reference):
+        repository, tag = parse_repository_tag(registry.reference)
         try:
-            with engine_errors("hand the image to the engine"):
-                answers = engine.client.api.pull(registry.repository, registry.tag, stream=True, decode=True)
-                _follow(answers)
-        except _Refused as refusal:
-            if registry.failures:
-                raise ImageError(next(iter(registry.failures.values())), _AGAIN) from None
-            if _UNREACHABLE.search(str(refusal)):
+            with _engine_says():
+                for line in engine.client.api.pull(repository, tag=tag, stream=True, decode=True):
+                    if registry.failure:  # the engine would ask us again and again
+                        break
+                    _heed(line)
+        except EngineUnavailable:
+            raise
+        except ImageError as error:
+            if not registry.asked:
                 return None
-            raise _explained(str(refusal)) from None
-        return Delivered(expected, registry.sent, "pull")
+            raise registry.failure or error from None
+        if registry.failure:
+            raise registry.failure
+        _accept(engine, wanted)
+        return registry.sent
 
 
-def _load(
-    engine: Engine, image: Image, expected: str, here: Collection[str], on_bytes: Callable[[int], None]
-) -> Delivered:
-    """Give the engine an archive, without the layers that it has; with all of them if it has them not after all."""
+def _load(engine: Engine, wanted: _Wanted, here: Collection[str], on_bytes: Callable[[int], None]) -> Mapping[str, int]:
+    """Give the engine the image as an archive, without what is here already; what was sent."""
+    api: Any = engine.client.api
+    name = f"docker.io/{PREFIX}/{wanted.image.manifest.descriptor.digest.partition(':')[2]}:image"
     sent: Counter[str] = Counter()
 
     def count(digest: str, size: int) -> None:
         sent[digest] += size
         on_bytes(size)
 
-    passing = f"{PREFIX}/{secrets.token_hex(16)}:image"
+    def send(without: Collection[str]) -> None:
+        with _engine_says(), _patience(engine):
+            for line in api.load_image(load_archive.stream(wanted.image, name, without, count)):
+                _heed(line)
+
+    with _passing(engine, name):
+        try:
+            send(here)
+        except ImageError as error:
+            # Another program may have removed an image since we looked.
+            if not here or not any(words in str(error) for words in _LACKS):
+                raise
+            send(())
+        _accept(engine, wanted)
+    return dict(sent)
+
+
+def _accept(engine: Engine, wanted: _Wanted) -> None:
+    """Give the image its tag, if it is the one."""
+    with engine_errors(f"look at the image that became {wanted.tag}"):
+        try:
+            there = engine.client.images.get(wanted.image_id)
+        except ImageNotFound:
+            raise ImageError(f"the engine made another image than {wanted.image_id}", _AGAIN) from None
+        if there.attrs["RootFS"].get("Layers") != [layer.diff_id for layer in wanted.image.layers]:
+            raise ImageError(f"the engine's image {wanted.image_id} has other layers than were sent", _AGAIN)
+        engine.client.api.tag(wanted.image_id, *parse_repository_tag(wanted.tag))
+        for name in there.tags:  # and of a delivery that was killed
+            if f"{PREFIX}/" in name:
+                _drop(engine, name)
+
+
+def _check_name(engine: Engine, tag: str) -> None:
+    """Raise `ImageError` if no image can be called so: that should be known before much is sent."""
+    with engine_errors(f"use the name {tag}"), suppress(ImageNotFound):
+        engine.client.images.get(tag)
+
+
+@contextmanager
+def _passing(engine: Engine, name: str) -> Iterator[None]:
+    """A name that an image has within the block at most, so that a failed delivery leaves none behind."""
     try:
-        with engine_errors("load the image into the engine"):
-            archive = load_archive.stream(image, passing, here, count)
-            _follow(engine.client.api.load_image(archive))  # type: ignore[no-untyped-call]
-    except _Refused as refusal:
-        if here and _LACKS.search(str(refusal)):
-            return _load(engine, image, expected, (), on_bytes)
-        raise _explained(str(refusal)) from None
-    return Delivered(expected, dict(sent), "load")
+        yield
+    finally:
+        _drop(engine, name)
 
 
-def _follow(answers: Iterable[Mapping[str, Any]]) -> None:
-    for answer in answers:
-        if error := answer.get("error"):
-            raise _Refused(str(error))
+def _drop(engine: Engine, name: str) -> None:
+    """Take a name from an image, which goes with the last one."""
+    with suppress(DockerException, requests.RequestException):
+        engine.client.api.remove_image(name, noprune=True)
 
 
-def _explained(said: str) -> ImageError:
-    if "no space left" in said:
-        return explain(Failure("", (said,)))
-    return ImageError(f"the engine did not take the image: {said.strip()[:_LONGEST]}", _AGAIN)
+@contextmanager
+def _patience(engine: Engine) -> Iterator[None]:
+    """An engine that unpacks a large layer says nothing for minutes."""
+    api: Any = engine.client.api
+    usual, api.timeout = api.timeout, None
+    try:
+        yield
+    finally:
+        api.timeout = usual
 
 
-def _check(engine: Engine, image: Image, expected: str) -> None:
-    found = engine.find(expected)
-    if found is None or found.diff_ids != tuple(layer.diff_id for layer in image.layers):
-        raise ImageError("the engine holds another image than the one that it was given", _AGAIN)
+@contextmanager
+def _engine_says() -> Iterator[None]:
+    """Turns what the engine says of its own, and what docker-py makes of it, into `ImageError`."""
+    with engine_errors("hand the image over"):
+        try:
+            yield
+        except APIError as error:
+            raise _refusal(str(error.explanation or error)) from error
 
 
-def _name(engine: Engine, image_id: str, tag: str) -> None:
-    repository, name = parse_repository_tag(tag)
-    with engine_errors(f"name the image {tag}"):
-        engine.client.images.get(image_id).tag(repository, name or "latest")
+def _heed(line: Mapping[str, Any]) -> None:
+    """Raise `ImageError` if a line of the engine's progress is the end of it."""
+    if "error" in line:
+        raise _refusal(line["error"])
 
 
-def _forget_passing_names(engine: Engine, image_id: str) -> None:
-    """Those of deliveries of this image that were killed too; its layers stay, for it has its tag by now."""
-    image = engine.find(image_id)
-    for name in image.tags if image else ():
-        if f"{PREFIX}/" in name:
-            engine.untag(name)
+def _refusal(said: str) -> ImageError:
+    return full_disk(said) or ImageError(f"the engine does not take the image: {said}", _AGAIN)

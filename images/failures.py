@@ -29,13 +29,14 @@ class _Cause:
     hint: str
 
 
+_FULL_DISK = _Cause(
+    "",
+    r"no space left on device",
+    "there is no space left for the image",
+    "make room where Docker keeps its data: docker system df, docker builder prune, docker image prune",
+)
 _CAUSES = (
-    _Cause(
-        "",
-        r"no space left on device",
-        "there is no space left for the image",
-        "make room where Docker keeps its data: docker system df, docker builder prune, docker image prune",
-    ),
+    _FULL_DISK,
     _Cause(
         r"load metadata|\[base ",
         "",
@@ -90,6 +91,13 @@ def explain(failure: Failure) -> ImageError:
             return ImageError(f"{cause.message}: {detail}", cause.hint)
     where = f" at {failure.step}" if failure.step else ""
     return ImageError(f"the build failed{where[:_LONGEST]}: {detail}", "the lines above say more")
+
+
+def full_disk(said: str) -> ImageError | None:
+    """The error to raise for what an engine said, if its disk is full."""
+    if not re.search(_FULL_DISK.text, said, re.IGNORECASE):
+        return None
+    return ImageError(f"{_FULL_DISK.message}: {_detail((said,))}", _FULL_DISK.hint)
 
 
 def _detail(lines: tuple[str, ...]) -> str:

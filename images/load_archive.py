@@ -14,6 +14,7 @@ from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 from images.oci import INDEX, Blob, Descriptor, Image
+from images.reading import pieces
 
 _BLOCK = 512
 
@@ -51,7 +52,7 @@ def _documents(image: Image, name: str) -> dict[str, Any]:
 def _entry(blob: Blob, on_sent: Callable[[str, int], None]) -> Iterator[bytes]:
     what = blob.descriptor
     yield _header(_path(what), what.size)
-    for piece in blob.read():
+    for piece in pieces(blob):
         on_sent(what.digest, len(piece))
         yield piece
     yield _padding(what.size)

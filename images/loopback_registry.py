@@ -14,15 +14,18 @@ import secrets
 import socket
 import threading
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import cast
 
+from images.errors import ImageError
 from images.oci import Blob, Image
+from images.reading import pieces
 from mirrors.loopback_server import Handler, LoopbackServer
 
 #: The path below which such a registry keeps its image; what is behind it is random.
 PREFIX = "i2v-setup-delivery"
 _TAG = "image"
+_SEND_BUFFER = 1 << 20
 _TLS_HELLO = b"\x16"
 _RANGE = re.compile(r"bytes=(\d+)-(\d*)")
 
@@ -31,8 +34,9 @@ class LoopbackRegistry:
     """The registry of `image`, as long as the `with` block lasts.
 
     Attributes:
-        repository: What an engine calls the image's repository, without tag.
-        failures: By digest, why a blob could not be read to its end.
+        reference: What an engine calls the image here.
+        asked: Whether anybody has come to ask for anything.
+        failure: Why a blob could not be read, if one could not.
     """
 
     def __init__(self, image: Image, on_bytes: Callable[[int], None]) -> None:
@@ -49,8 +53,9 @@ class LoopbackRegistry:
         self._sent: Counter[str] = Counter()
         self._lock = threading.Lock()
         self._server = _Server(self)
-        self.failures: dict[str, str] = {}
-        self.repository = f"127.0.0.1:{self._server.server_port}/{self._path}"
+        self.asked = False
+        self.failure: ImageError | None = None
+        self.reference = f"127.0.0.1:{self._server.server_port}/{self._path}:{_TAG}"
 
     def __enter__(self) -> LoopbackRegistry:
         self._server.start()
@@ -58,11 +63,6 @@ class LoopbackRegistry:
 
     def __exit__(self, *_: object) -> None:
         self._server.stop()
-
-    @property
-    def tag(self) -> str:
-        """The image's tag in the repository."""
-        return _TAG
 
     @property
     def sent(self) -> Mapping[str, int]:
@@ -94,6 +94,11 @@ class _Server(LoopbackServer):
 
 
 class _Handler(Handler):
+    def setup(self) -> None:
+        """As always, with room for a whole piece of a blob: it saves a third of the time that sending takes."""
+        self.request.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
+        super().setup()
+
     def handle(self) -> None:
         """Docker tries TLS first, and takes a plain answer as the sign to do without."""
         if self.connection.recv(1, socket.MSG_PEEK) != _TLS_HELLO:
@@ -106,6 +111,7 @@ class _Handler(Handler):
     def answer(self) -> None:
         """The version check, a manifest, or a blob."""
         registry = cast(_Server, self.server).registry
+        registry.asked = True
         if self.path == "/v2/":
             self.send(200, b"{}", "application/json")
             return
@@ -134,13 +140,26 @@ class _Handler(Handler):
         self.send_headers(206 if "Content-Range" in headers else 200, headers)
         if self.command == "HEAD":
             return
-        for piece in blob.read(begin):
-            part = memoryview(piece)[: end - begin]
-            self.wfile.write(part)
-            registry.count(blob, len(part))
-            begin += len(part)
-            if begin == end:
-                return
+        for piece in _up_to(end - begin, self._pieces(registry, blob, begin)):
+            self.wfile.write(piece)
+            registry.count(blob, len(piece))
+
+    def _pieces(self, registry: LoopbackRegistry, blob: Blob, offset: int) -> Iterator[bytes]:
+        """A blob's bytes; whoever started the registry is told what is wrong with it, the engine only that it ends."""
+        try:
+            yield from pieces(blob, offset)
+        except ImageError as error:
+            registry.failure = error
+            self.close_connection = True
+
+
+def _up_to(size: int, stream: Iterable[bytes]) -> Iterator[bytes]:
+    """The first `size` bytes."""
+    for piece in stream:
+        yield piece[:size]
+        size -= len(piece)
+        if size <= 0:
+            return
 
 
 def _range(asked: str | None, size: int) -> tuple[int, int] | None:

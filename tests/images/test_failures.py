@@ -1,6 +1,6 @@
 import pytest
 
-from images.failures import explain
+from images.failures import explain, full_disk
 from images.progress import Failure
 
 _ENDED = 'process "/bin/sh -c set -eu" did not complete successfully: exit code: 1'
@@ -53,3 +53,11 @@ def test_a_known_cause_gets_its_sentence_and_hint(step: str, lines: tuple[str, .
     assert message in str(error)
     assert hint in error.hint
     assert "\n" not in str(error)
+
+
+def test_only_a_full_disk_is_called_one() -> None:
+    error = full_disk("write /var/lib/docker/tmp/GetImageBlob1: no space left on device")
+    assert error
+    assert "no space left for the image: write" in str(error)
+    assert "docker system df" in error.hint
+    assert full_disk("connection refused") is None
