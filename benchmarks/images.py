@@ -10,8 +10,8 @@
 
 2 GB of bytes that cannot be compressed (200 MB with --quick), other ones for each first time. The default engine; rows
 for a second one, whose images are in containerd's store, where I2V_TEST_CONTAINERD_ENGINE names it. The base image is
-I2V_TEST_BASE_IMAGE. A real registry on loopback (docker-registry has to be installed). What the runs leave in the build
-caches is removed, and nothing else.
+I2V_TEST_BASE_IMAGE. A real registry on loopback (docker-registry has to be installed). What the runs leave in the
+engines is removed, and nothing else; nobody else should build there meanwhile. It takes 15 GB of disk.
 """
 
 from __future__ import annotations
@@ -51,6 +51,7 @@ from tests.images.registries import real_registry
 BASE = os.environ.get("I2V_TEST_BASE_IMAGE", "python:3.11-slim-bookworm")
 CONTAINERD = os.environ.get("I2V_TEST_CONTAINERD_ENGINE")
 FILES = 4
+_NAMES = ("i2v-bench", "i2v-weights")
 _HEAD = f"FROM {BASE}\nCOPY packages /opt/packages\n"
 #: The usual ways, as Dockerfiles; the weights are in the context, in a named one, or in an image of their own.
 NAIVE = _HEAD + "COPY . /src\n"
@@ -308,9 +309,8 @@ def _bench(size: int, host: str | None) -> Iterator[Bench]:
                 yield bench
             finally:
                 for image in client.images.list():
-                    if image.id not in images and any(
-                        tag.startswith(("i2v-bench", "i2v-weights")) for tag in image.tags
-                    ):
+                    # One whose name went to the next has none.
+                    if image.id not in images and all(tag.startswith(_NAMES) for tag in image.tags):
                         client.images.remove(str(image.id), force=True)
                 for record in _cached(client) - known:
                     client.api.prune_builds(filters={"id": record}, all=True)  # type: ignore[arg-type]

@@ -1,10 +1,11 @@
 """The demo model's image: built for real, served, and a video made through its HTTP API."""
 
 import hashlib
+import shutil
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import requests
 from images.build import build
 from images.container import Container, start
 from images.engine import Engine
+from images.errors import ImageError
 from images.inputs import shipped_recipe
 from images.spec import Built, ImageSpec
 from runtime import __version__
@@ -54,6 +56,17 @@ def _poll(url: str, container: Container, key: str, values: tuple[object, ...]) 
         if document[key] in values:
             return dict(document)
         container.check()
+        time.sleep(0.2)
+
+
+def _poll_until_answered(url: str, container: Container) -> dict[str, Any]:
+    """The first document at `url` that says "ready"; the container has to live till then."""
+    while True:
+        container.check()
+        with suppress(requests.RequestException):
+            document = requests.get(url, timeout=5).json()
+            if document["ready"]:
+                return dict(document)
         time.sleep(0.2)
 
 
@@ -104,6 +117,32 @@ def test_a_video_is_made_through_the_http_api(served: Container) -> None:
     with av.open(BytesIO(content)) as video:
         frames = list(video.decode(video=0))
     assert [(frame.width, frame.height) for frame in frames] == [(128, 64)] * 4
+
+
+def test_an_image_without_weights_serves_those_that_are_mounted(
+    engine: Engine,
+    built: Built,  # its packages are in the build cache
+    base_image: str,
+    wheels: Mapping[str, Path],
+    tag: str,
+    container_name: str,
+    tmp_path: Path,
+) -> None:
+    demo = model("demo")
+    assert demo.bundled
+    without = build(ImageSpec(tag, base_image, "cpu", demo, Path("none"), wheels, "mounted"), lambda _line: None)
+    assert without.image_id != built.image_id
+    with pytest.raises(ImageError, match="has no model in it"):
+        start(engine, tag, name=container_name)
+    files = tmp_path / "model"
+    shutil.copytree(demo.bundled, files)
+    for path in (tmp_path, files):
+        path.chmod(0o755)  # the server is another user
+    with start(engine, tag, name=container_name, model_dir=files) as container:
+        ready = _poll_until_answered(f"{container.url}/ready", container)
+        assert ready["model"] == "demo"
+        mounts = engine.client.containers.get(container_name).attrs["Mounts"]
+        assert [mount["RW"] for mount in mounts if mount["Destination"] == "/model"] == [False]
 
 
 def test_its_health_check_passes(engine: Engine, served: Container, built: Built) -> None:
