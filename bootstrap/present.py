@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -25,7 +26,9 @@ if TYPE_CHECKING:
     from bootstrap.environments import Environment
     from bootstrap.leftovers import Leftover
     from bootstrap.model_list import Offered
+    from images.verify import Verified
 
+_DIGEST = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{52}\b")
 _URL = 100  # characters: a longer one is folded everywhere, lest nothing is left for the other columns
 
 
@@ -134,6 +137,16 @@ def image_table(steps: Sequence[PlannedStep]) -> Table:
     table = _table("Image", ("step", "what"))
     for step in steps:
         table.add_row(step.title, escape(step.detail))
+    return table
+
+
+def verified_table(verified: Verified) -> Table:
+    """What an image claims, and what was found; digests that hold are shortened, others are shown whole."""
+    table = _table("Image", ("", "what", "claimed", "found"))
+    for row in verified.rows:
+        mark = "[green]holds[/green]" if row.holds else "[red]wrong[/red]"
+        told = (_DIGEST.sub(r"\1…", text) if row.holds else text for text in (row.claimed, row.found))
+        table.add_row(mark, escape(row.what), *map(escape, told))
     return table
 
 

@@ -1,11 +1,14 @@
 """What goes into a Docker image: layers of weights, a build for all else; and how it reaches an engine or a registry.
 
-spec                        what an image is made of, as data
-build                       the flow, from a spec to an image where it is to go
-layers, weights_base      the weights: layers that are the same everywhere; below a base image in the engine
-inputs, buildx, progress  all else: what the Dockerfile's build is given, and how it is followed
-oci, layout, saved        images as blobs; in a directory, in an archive, as an engine writes them
-deliver                   into the local engine
-push, pull, registry      to and from a registry
-engine, container           the engine, and a server that runs in it
+    spec                           what an image is made of, as data
+    build                          the flow, from a spec to an image where it is to go
+      layers, weights_base         the weights: layers that are the same everywhere; below a base image in the engine
+      application, inputs, buildx  all else: what the Dockerfile's build is given, and how it is followed
+      oci, layout, saved           images as blobs; in a directory, in an archive, as an engine writes them
+      deliver                      into the local engine
+      push, pull, registry         to and from a registry
+    verify, opening, contents      an image held against what it claims, wherever it is
+    engine, container              the engine, and a server that runs in it
+
+Nothing here changes more of the machine than an engine's images, its containers, and the files that are asked for.
 """

@@ -4,31 +4,28 @@
     to a registry or a layout   the build goes on from the base image; the layers are put together here
     weights on top              the same, whatever the image goes to
 
-The build is handed all that it installs, so it needs no index, and nothing that may be secret is given to it. It never
-sees the weights: they cannot be sent twice, and no change of code or packages touches them.
+The build never sees the weights: they cannot be sent twice, and no change of code or packages touches them.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from images import buildx, layout, references
+from images import layout, references
+from images.application import Application
+from images.clock import Clock
 from images.deliver import deliver
-from images.engine import Engine, builder, check_age, connect, find_buildx
-from images.inputs import Recipe, place_wheels, shipped_recipe
-from images.layers import weight_labels, weight_layers, weights_image
+from images.engine import check_age, connect, find_buildx
+from images.inputs import Recipe, shipped_recipe
+from images.layers import weight_layers, weights_image
 from images.oci import Image, Layer, compose
-from images.progress import Progress
 from images.push import push
 from images.rates import Rate
-from images.spec import WEIGHTS_LABEL, Built, Destination, ImageSpec, LayerReport, Phase, PlannedStep
+from images.spec import Built, Destination, ImageSpec, LayerReport, PlannedStep
 from images.weights_base import with_weights_below
 from mirrors.http import HttpSettings
 from runtime import __version__
@@ -119,80 +116,68 @@ def build(
     Raises:
         ImageError: The image cannot be built or delivered; the message says why, the hint what to do.
     """
-    destination = destination or Destination()
-    clock = _Clock()
-    with tempfile.TemporaryDirectory(prefix="i2v-image-", dir=scratch) as directory:
-        work = _Work(spec, destination, recipe or shipped_recipe(), Path(directory), on_line, timeout, clock)
-        if spec.weights != "volume":
-            require_engine()
-        weights: tuple[Layer, ...] = ()
-        if spec.weights != "mounted":
+    destination, recipe, clock = destination or Destination(), recipe or shipped_recipe(), Clock()
+    with tempfile.TemporaryDirectory(prefix="i2v-image-", dir=scratch) as name:
+        directory = Path(name)
+        delivery = _Delivery(spec, destination, http, on_line, clock)
+
+        def read_weights() -> tuple[Layer, ...]:
             with clock.phase("weights"):
-                known = (scratch or work.directory) / _KNOWN_LAYERS
-                weights = weight_layers(spec.model, spec.model_dir, known, Rate("weights read", on_line))
+                known = (scratch or directory) / _KNOWN_LAYERS
+                return weight_layers(spec.model, spec.model_dir, known, Rate("weights read", on_line))
+
         if spec.weights == "volume":
-            return work.hand_over(weights_image(spec.model, weights), http)
+            return delivery.hand_over(weights_image(spec.model, read_weights()))
         with connect() as engine:
+            check_age(engine.info())
+            application = Application(
+                spec, recipe, engine, find_buildx(), directory, on_line=on_line, timeout=timeout, clock=clock
+            )
+            weights = read_weights() if spec.weights == "baked" else ()
             if destination.local and not (spec.on_top and weights):
-                return work.build_on_weights(engine, weights)
-            return work.hand_over(work.build_and_compose(engine, weights), http)
+                return _built_on_weights(application, weights)
+            return delivery.hand_over(_composed(application, weights))
 
 
-@dataclass
-class _Clock:
-    """The phases of a build, in seconds from its start."""
-
-    began: float = field(default_factory=time.monotonic)
-    phases: list[Phase] = field(default_factory=list)
-
-    @property
-    def now(self) -> float:
-        return time.monotonic() - self.began
-
-    @contextmanager
-    def phase(self, name: str) -> Iterator[None]:
-        started = self.now
-        yield
-        self.phases.append(Phase(name, started, self.now - started, self.now - started))
+def _built_on_weights(application: Application, weights: Sequence[Layer]) -> Built:
+    """In the engine, from a base image that has the weights below it."""
+    spec, engine, clock = application.spec, application.engine, application.clock
+    base, sent = spec.base_image, frozenset[str]()
+    if weights:
+        with clock.phase("weights into the engine"):
+            base, sent = with_weights_below(engine, base, weights, application.directory / "base", application.on_line)
+    application.build(base, weights, spec.tag)
+    image = engine.image(spec.tag)
+    rows = (_report(layer, reused=layer.descriptor.digest not in sent) for layer in weights)
+    return Built(image.id, image.size, tuple(clock.phases), tuple(rows))
 
 
-@dataclass
-class _Work:
-    """One build under way."""
+def _composed(application: Application, weights: Sequence[Layer]) -> Image:
+    """The whole image, as blobs: what the engine built is read from it, and the weights are put below or on top."""
+    spec, engine, directory = application.spec, application.engine, application.directory
+    passing = f"i2v-building:{directory.name.removeprefix('i2v-image-').lower()}"
+    application.build(spec.base_image, weights, passing)
+    try:
+        with application.clock.phase("read from the engine"):
+            rest = layout.read_stream(engine.save(passing), directory / "rest", name="what the engine built")
+    finally:
+        engine.untag(passing)
+    order = (*rest.layers, *weights) if spec.on_top else (*weights, *rest.layers)
+    return compose(json.loads(rest.config.content), order)
+
+
+@dataclass(frozen=True)
+class _Delivery:
+    """Where an image goes, and how that is told."""
 
     spec: ImageSpec
     destination: Destination
-    recipe: Recipe
-    directory: Path
+    http: HttpSettings | None
     on_line: Callable[[str], None]
-    timeout: float | None
-    clock: _Clock
+    clock: Clock
 
-    def build_on_weights(self, engine: Engine, weights: Sequence[Layer]) -> Built:
-        """Into the engine, from a base image that has the weights already."""
-        base, sent = self.spec.base_image, frozenset[str]()
-        if weights:
-            with self.clock.phase("weights into the engine"):
-                base, sent = with_weights_below(engine, base, weights, self.directory / "base", self.on_line)
-        self._buildx(engine, base, weights, self.spec.tag)
-        image = engine.image(self.spec.tag)
-        rows = (_report(layer, reused=layer.descriptor.digest not in sent) for layer in weights)
-        return Built(image.id, image.size, tuple(self.clock.phases), tuple(rows))
-
-    def build_and_compose(self, engine: Engine, weights: Sequence[Layer]) -> Image:
-        """The whole image with its weights, as blobs: what the engine built is read from it."""
-        passing = f"i2v-building:{self.directory.name.removeprefix('i2v-image-').lower()}"
-        self._buildx(engine, self.spec.base_image, weights, passing)
-        try:
-            with self.clock.phase("read from the engine"):
-                slim = layout.read_stream(engine.save(passing), self.directory / "slim", name="what the engine built")
-        finally:
-            engine.untag(passing)
-        order = (*slim.layers, *weights) if self.spec.on_top else (*weights, *slim.layers)
-        return compose(json.loads(slim.config.content), order)
-
-    def hand_over(self, image: Image, http: HttpSettings | None) -> Built:
-        """To wherever it is to go."""
+    def hand_over(self, image: Image) -> Built:
+        """Bring the image to wherever it is to go."""
         reused = frozenset[str]()
         if self.destination.local:
             with self.clock.phase("into the engine"), connect() as engine:
@@ -204,52 +189,11 @@ class _Work:
         if self.destination.push:
             with self.clock.phase("push"):
                 rate, reference = Rate("sent", self.on_line), references.parse(self.destination.push)
-                pushed = push(image, reference, rate, on_plan=rate.expect, http=http)
+                pushed = push(image, reference, rate, on_plan=rate.expect, http=self.http)
                 reused = frozenset(blob.digest for blob in pushed.blobs if blob.outcome != "sent")
         rows = tuple(_report(layer, reused=layer.descriptor.digest in reused) for layer in image.layers)
         size = sum(row.size for row in rows)
         return Built(image.manifest.descriptor.digest, size, tuple(self.clock.phases), rows)
-
-    def _buildx(self, engine: Engine, base: str, weights: Sequence[Layer], tag: str) -> None:
-        """The recipe on that base, in the engine under that tag."""
-        found = find_buildx()
-        with self.clock.phase("inputs"):
-            place_wheels(self.spec.wheels, self.directory / "wheels")
-        options = [
-            f"--builder={builder()}",
-            f"--file={self.recipe.dockerfile}",
-            f"--progress={found.progress}",
-            f"--tag={tag}",
-            "--load",
-            "--provenance=false",
-            f"--build-arg=BASE_IMAGE={base}",
-            f"--build-arg=TORCH_BUILD={self.spec.torch_build}",
-            f"--build-arg=MODEL_ID={self.spec.model.id}",
-            "--build-arg=WEIGHTS=none",
-            "--build-arg=PACKAGES=wheels",
-            "--network=none",
-            f"--build-context=wheels={self.directory / 'wheels'}",
-            *(f"--label={name}={value}" for name, value in self._labels(engine, weights).items()),
-        ]
-        started, progress = self.clock.now, Progress(self.on_line)
-        buildx.run([found.docker, "buildx", "build", *options, str(self.recipe.context)], progress, self.timeout)
-        spent = self.clock.now - started
-        followed = progress.phases() or (Phase("build", 0.0, spent, spent),)
-        self.clock.phases += (replace(phase, started=started + phase.started) for phase in followed)
-
-    def _labels(self, engine: Engine, weights: Sequence[Layer]) -> dict[str, str]:
-        """What only we know of the image; the Dockerfile adds what it knows itself."""
-        spec, lock = self.spec, self.recipe.lock(self.spec.torch_build)
-        base = engine.find(spec.base_image)
-        return {
-            "org.opencontainers.image.version": __version__,
-            "org.opencontainers.image.base.name": spec.base_image,
-            **({"org.opencontainers.image.base.digest": base.id} if base else {}),
-            **weight_labels(spec.model, weights),
-            WEIGHTS_LABEL: spec.weights,
-            "i2v-setup.lock": spec.torch_build,
-            "i2v-setup.lock.digest": f"sha256:{hashlib.sha256(lock.read_bytes()).hexdigest()}",
-        }
 
 
 def _digests(image: Image) -> frozenset[str]:

@@ -18,6 +18,7 @@ from images.blobs import FilePart, PartsBlob, hashing
 from images.known_layers import KnownLayers
 from images.model_files import PlacedFile, damaged, place
 from images.oci import LAYER, Descriptor, Image, Layer, compose, digest_of
+from images.spec import MODEL_DIGEST_LABEL, MODEL_LABEL, WEIGHT_LAYERS_LABEL
 from runtime.models import INSTALLED, ModelSpec, as_installed
 
 #: A file of more bytes than this has a layer of its own.
@@ -101,10 +102,10 @@ def weights_image(model: ModelSpec, layers: Sequence[Layer]) -> Image:
 def weight_labels(model: ModelSpec, layers: Sequence[Layer]) -> Mapping[str, str]:
     """What is said of the weights in an image's labels."""
     return {
-        "i2v-setup.model": model.id,
-        "i2v-setup.model.digest": f"sha256:{model.digest}",
+        MODEL_LABEL: model.id,
+        MODEL_DIGEST_LABEL: f"sha256:{model.digest}",
         "i2v-setup.model.licence": model.licence or "not named by its publisher",
-        "i2v-setup.weights.layers": ",".join(layer.descriptor.digest for layer in layers),
+        WEIGHT_LAYERS_LABEL: ",".join(layer.descriptor.digest for layer in layers),
     }
 
 

@@ -16,6 +16,13 @@ from runtime.models import ModelSpec
 Weights = Literal["baked", "mounted", "volume"]
 #: The label that says which.
 WEIGHTS_LABEL = "i2v-setup.weights"
+#: The labels that name the model, the set of its files, and the layers that they are in, lowest first.
+MODEL_LABEL = "i2v-setup.model"
+MODEL_DIGEST_LABEL = "i2v-setup.model.digest"
+WEIGHT_LAYERS_LABEL = "i2v-setup.weights.layers"
+#: The labels that name the lock in the image, and its bytes.
+LOCK_LABEL = "i2v-setup.lock"
+LOCK_DIGEST_LABEL = "i2v-setup.lock.digest"
 
 
 @dataclass(frozen=True)

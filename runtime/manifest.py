@@ -18,6 +18,7 @@ A manifest is written by hand, and a test keeps it in order. Its keys:
 A file without a sha256 is learnt from its publisher before it is fetched. Knows nothing of how.
 """
 
+import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -110,6 +111,12 @@ def installed(directory: Path) -> dict[str, tuple[int, str]] | None:
         return {str(row["path"]): (int(row["size"]), str(row["sha256"])) for row in document["files"]}
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def digest_of_files(files: Iterable[ModelFile]) -> str:
+    """The sha256 of the sorted names and hashes: names this very set of bytes. The sha256 of each has to be known."""
+    lines = (f"{file.sha256} {file.path}\n" for file in sorted(files, key=lambda file: file.path))
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def as_installed(model_id: str, files: Iterable[ModelFile]) -> str:

@@ -1,6 +1,5 @@
 """What is said of one model: its row in `runtime.models`. Standard library only."""
 
-import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -90,8 +89,7 @@ class ModelSpec:
             raise HashesUnknown(
                 f"not all files of the model {self.id} have a known sha256", f"i2v-setup install --model {self.id}"
             )
-        lines = (f"{file.sha256} {file.path}\n" for file in self.files)
-        return hashlib.sha256("".join(lines).encode()).hexdigest()
+        return manifest.digest_of_files(self.files)
 
     @property
     def bundled(self) -> Path | None:

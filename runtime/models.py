@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from runtime import manifest
-from runtime.manifest import INSTALLED, ModelFile, Origin, as_installed
+from runtime.manifest import INSTALLED, ModelFile, Origin, as_installed, digest_of_files
 from runtime.model_spec import Arithmetic, HashesUnknown, ModelMissing, ModelSpec, Precision
 from runtime.problems import RuntimeProblem
 
@@ -25,6 +25,7 @@ __all__ = [
     "Precision",
     "UnknownModel",
     "as_installed",
+    "digest_of_files",
     "installed",
     "model",
 ]

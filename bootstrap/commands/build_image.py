@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
-from bootstrap.commands.shared import console_of, examples, home, json_option, mirror_option, torch_option
+from bootstrap.commands.shared import FAILED, console_of, examples, home, json_option, mirror_option, torch_option
+from bootstrap.terminal import harmless
 
 
 @click.command(
@@ -17,6 +19,7 @@ from bootstrap.commands.shared import console_of, examples, home, json_option, m
         "i2v-setup build-image --push registry.example/i2v:1",
         "i2v-setup build-image --weights volume -o weights.tar",
         "i2v-setup build-image --dry-run",
+        "i2v-setup build-image --verify registry.example/i2v:1",
     ),
 )
 @click.option("--model", default="demo", show_default=True, metavar="ID")
@@ -49,10 +52,18 @@ from bootstrap.commands.shared import console_of, examples, home, json_option, m
 @torch_option
 @mirror_option
 @click.option("--dry-run", is_flag=True, help="Show what would be built.")
+@click.option(
+    "--verify",
+    metavar="TAG|REF|PATH",
+    help="Build nothing: read an image of the engine, a registry or a disk, and see whether it is what it claims.",
+)
 @json_option
 @click.pass_context
-def build_image(ctx: click.Context, /, dry_run: bool, as_json: bool, **wanted: Any) -> None:
+def build_image(ctx: click.Context, /, dry_run: bool, verify: str | None, as_json: bool, **wanted: Any) -> None:
     """Build a Docker image with the runtime and the model's weights in it."""
+    if verify is not None:
+        _verify(ctx, verify, as_json=as_json)
+        return
     from bootstrap import build_image as command
     from bootstrap import present
     from bootstrap.reporting import tables
@@ -71,3 +82,30 @@ def build_image(ctx: click.Context, /, dry_run: bool, as_json: bool, **wanted: A
     else:
         console.show(tables.deployment(deployment))
         console.say(present.image_done(prepared.spec, prepared.destination), "bold green")
+
+
+def _verify(ctx: click.Context, name: str, *, as_json: bool) -> None:
+    """Verify an image, and show what was found; the exit code is 1 if something does not hold."""
+    from bootstrap import present, verify_image
+    from bootstrap.errors import UsageProblem
+
+    others = [
+        option.opts[-1]
+        for option in ctx.command.params
+        if option.name not in ("verify", "as_json")
+        and ctx.get_parameter_source(option.name or "") is not ParameterSource.DEFAULT
+    ]
+    if others:
+        raise UsageProblem(f"--verify builds nothing, so it does not go with {', '.join(others)}", "leave them out")
+    console = console_of(ctx)
+    found = verify_image.verify(name, home(), console)
+    if as_json:
+        console.data(found)
+    else:
+        console.table(present.verified_table(found))
+    if found.ok:
+        console.say(f"{name} is what it claims", "bold green")
+        return
+    click.secho(harmless(f"error: {verify_image.told(name, found)}"), fg="red", err=True)
+    click.echo("hint: do not use it; build it anew, or fetch it again from where it was whole", err=True)
+    ctx.exit(FAILED)

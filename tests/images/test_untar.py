@@ -87,9 +87,7 @@ def test_a_damaged_or_hostile_archive_is_refused(archive: bytes, why: str, opene
         _read(opened(archive))
 
 
-@pytest.mark.parametrize(
-    "record", ["path", "99 path=x\n", "1 path=x\n", "-9 path=x\n", "0 path=x\n", "8 size=\n", "12 size=-512\n"]
-)
+@pytest.mark.parametrize("record", ["path", "99 path=x\n", "1 path=x\n", "-9 path=x\n", "0 path=x\n", "12 size=-512\n"])
 def test_a_damaged_extended_header_is_refused(record: str) -> None:
     content = record.encode()
     before = tarfile.TarInfo("x")
@@ -103,3 +101,55 @@ def _linked(path: str, target: str, kind: bytes) -> tarfile.TarInfo:
     member = tarfile.TarInfo(path)
     member.type, member.linkname = kind, target
     return member
+
+
+def _raw(header: bytes, **fields: bytes) -> bytes:
+    """A header with other bytes at some places, and the checksum that is right for them."""
+    changed = bytearray(header)
+    for place, value in fields.items():
+        at = int(place.removeprefix("at"))
+        changed[at : at + len(value)] = value
+    changed[148:156] = b" " * 8
+    changed[148:156] = b"%06o\0 " % sum(changed)
+    return bytes(changed)
+
+
+def _extended(*records: bytes) -> bytes:
+    content = b"".join(records)
+    before = tarfile.TarInfo("x")
+    before.type, before.size = tarfile.XHDTYPE, len(content)
+    return before.tobuf(tarfile.USTAR_FORMAT) + content + tars.padding(len(content))
+
+
+def _long_name(name: bytes) -> bytes:
+    return _raw(tars.file("x", len(name)), at156=b"L") + name + tars.padding(len(name))
+
+
+@both
+@pytest.mark.parametrize(
+    "archive",
+    [
+        _raw(tars.file("a", 0), at156=b"Z"),
+        _raw(tars.file("a", 0), at156=b"S"),
+        _raw(tars.file("a", 0), at345=b"model", at508=b"tar\0"),
+        _raw(tars.file("a", 0), at257=b"ustar  \0", at345=b"model"),
+        _raw(tars.file("a", 0), at124=b"0000000_001\0"),
+        _extended(b"10 path=b\n") + _extended(b"10 path=c\n") + tars.file("a", 0),
+        _extended(b"10 path=b\n") + _long_name(b"c") + tars.file("a", 0),
+        _long_name(b"c") + _extended(b"10 path=b\n") + tars.file("a", 0),
+    ],
+)
+def test_what_an_engine_could_read_otherwise_is_refused(archive: bytes, opened: Opened) -> None:
+    with pytest.raises(ImageError, match="not a tar archive that can be read"):
+        _read(opened(archive + tars.END))
+
+
+@both
+def test_an_extended_header_that_says_nothing_of_the_path_leaves_it(opened: Opened) -> None:
+    assert [entry.path for entry in _read(opened(_extended(b"8 path=\n") + tars.file("a", 0) + tars.END))] == ["a"]
+
+
+@both
+def test_a_directory_of_the_oldest_kind_has_no_bytes(opened: Opened) -> None:
+    archive = _raw(tars.file("a/", 512), at156=b"\0") + tars.file("b", 0) + tars.END
+    assert [(entry.path, entry.kind) for entry in _read(opened(archive))] == [("a", "directory"), ("b", "file")]

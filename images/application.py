@@ -1,0 +1,89 @@
+"""All of an image but its weights: the Dockerfile's build, on a base image of one's choice, in one engine.
+
+The build is handed all that it installs, so it needs no index, and nothing that may be secret is given to it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from images import buildx
+from images.clock import Clock
+from images.engine import Buildx, Engine, builder
+from images.inputs import Recipe, place_wheels
+from images.layers import weight_labels
+from images.oci import Layer
+from images.progress import Progress
+from images.spec import LOCK_DIGEST_LABEL, LOCK_LABEL, WEIGHTS_LABEL, ImageSpec, Phase
+from runtime import __version__
+
+
+@dataclass(frozen=True)
+class Application:
+    """What is built, with what, and where.
+
+    Attributes:
+        spec: The image.
+        recipe: Its Dockerfile.
+        engine: Where it is built.
+        tools: The docker command that asks for it.
+        directory: Where the inputs are put together.
+        on_line: Called with each line of progress.
+        timeout: Seconds after which a build is given up.
+        clock: Told of the phases.
+    """
+
+    spec: ImageSpec
+    recipe: Recipe
+    engine: Engine
+    tools: Buildx
+    directory: Path
+    on_line: Callable[[str], None]
+    timeout: float | None
+    clock: Clock
+
+    def build(self, base: str, weights: Sequence[Layer], tag: str) -> None:
+        """Build it on the image `base`, into the engine, under `tag`; its labels say that it has these weights.
+
+        Raises:
+            ImageError: The build failed; the message says why, the hint what to do.
+        """
+        with self.clock.phase("inputs"):
+            place_wheels(self.spec.wheels, self.directory / "wheels")
+        options = [
+            f"--builder={builder()}",
+            f"--file={self.recipe.dockerfile}",
+            f"--progress={self.tools.progress}",
+            f"--tag={tag}",
+            "--load",
+            "--provenance=false",
+            f"--build-arg=BASE_IMAGE={base}",
+            f"--build-arg=TORCH_BUILD={self.spec.torch_build}",
+            f"--build-arg=MODEL_ID={self.spec.model.id}",
+            "--build-arg=WEIGHTS=none",
+            "--build-arg=PACKAGES=wheels",
+            "--network=none",
+            f"--build-context=wheels={self.directory / 'wheels'}",
+            *(f"--label={name}={value}" for name, value in self._labels(weights).items()),
+        ]
+        started, progress = self.clock.now, Progress(self.on_line)
+        buildx.run([self.tools.docker, "buildx", "build", *options, str(self.recipe.context)], progress, self.timeout)
+        spent = self.clock.now - started
+        self.clock.add(progress.phases() or (Phase("build", 0.0, spent, spent),), started)
+
+    def _labels(self, weights: Sequence[Layer]) -> dict[str, str]:
+        """What only we know of the image; the Dockerfile adds what it knows itself."""
+        spec, lock = self.spec, self.recipe.lock(self.spec.torch_build)
+        base = self.engine.find(spec.base_image)
+        return {
+            "org.opencontainers.image.version": __version__,
+            "org.opencontainers.image.base.name": spec.base_image,
+            **({"org.opencontainers.image.base.digest": base.id} if base else {}),
+            **weight_labels(spec.model, weights),
+            WEIGHTS_LABEL: spec.weights,
+            LOCK_LABEL: spec.torch_build,
+            LOCK_DIGEST_LABEL: f"sha256:{hashlib.sha256(lock.read_bytes()).hexdigest()}",
+        }
