@@ -25,6 +25,7 @@ from images.layers import weight_layers, weights_image
 from images.oci import Image, Layer, compose
 from images.push import push
 from images.rates import Rate
+from images.registry_http import settings
 from images.spec import Built, Destination, ImageSpec, LayerReport, PlannedStep
 from images.weights_base import with_weights_below
 from mirrors.http import HttpSettings
@@ -189,7 +190,7 @@ class _Delivery:
         if self.destination.push:
             with self.clock.phase("push"):
                 rate, reference = Rate("sent", self.on_line), references.parse(self.destination.push)
-                pushed = push(image, reference, rate, on_plan=rate.expect, http=self.http)
+                pushed = push(image, reference, rate, on_plan=rate.expect, http=settings(self.http))
                 reused = frozenset(blob.digest for blob in pushed.blobs if blob.outcome != "sent")
         rows = tuple(_report(layer, reused=layer.descriptor.digest in reused) for layer in image.layers)
         size = sum(row.size for row in rows)

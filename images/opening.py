@@ -13,6 +13,7 @@ from images.errors import EngineUnavailable, ImageError
 from images.oci import Image
 from images.pull import pull
 from images.rates import Rate
+from images.registry_http import settings
 from mirrors.http import HttpSettings
 
 
@@ -53,7 +54,7 @@ def _engine(stack: ExitStack) -> Engine | None:
 def _pulled(text: str, http: HttpSettings | None, *, no_engine: bool) -> Image:
     reference = references.parse(text)
     try:
-        return pull(reference, http=http)
+        return pull(reference, http=settings(http))
     except ImageError as error:
         why = "no Docker engine answers" if no_engine else "the engine has no such image"
         raise ImageError(f"{text} is no file, {why}, and no registry gives it: {error}", error.hint) from error

@@ -52,7 +52,7 @@ class Registry:
             siblings: other repositories of the same registry that are to be read too.
         """
         self.reference = reference
-        self._client = Client(settings(http))
+        self._client = Client(http or settings())
         actions = "pull,push" if push else "pull"
         scopes = [f"repository:{reference.repository}:{actions}"]
         scopes += [f"repository:{sibling}:pull" for sibling in siblings if sibling != reference.repository]

@@ -170,6 +170,7 @@ def test_a_server_from_its_start_to_its_end(home: Home, tool: Tool, tmp_path: Pa
         assert (idle["ready"], idle["model"], idle["waiting"], idle["at"]) == (True, "demo", 0, None)
         assert idle["server"]["environment"] == home.current.resolve().name
         assert idle["memory"] > 100e6
+        assert 0 < idle["device_memory"]["available"] <= idle["device_memory"]["total"]
         assert idle["restarts"] == 0
         made, waits = submit(url), submit(url)
         busy = at_work(tool)
