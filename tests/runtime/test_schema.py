@@ -15,7 +15,7 @@ PROGRAM = shutil.which("schemathesis", path=sysconfig.get_path("scripts"))
 CHECKS = "not_a_server_error,status_code_conformance,response_schema_conformance,content_type_conformance"
 
 #: As many as there are: a new one is tried as well, or this number is wrong.
-OPERATIONS = 15
+OPERATIONS = 16
 
 
 def examples(number: int, server: Server, tmp_path: Path) -> None:
