@@ -188,14 +188,15 @@ def _changes(bench: Bench, runs: int) -> Iterator[Row]:
         "named context": lambda: bench.theirs(NAMED),
         "image of weights": lambda: bench.theirs(COPIED),
     }
-    for way in ways.values():
-        way()
     bench.ours()
     app: dict[str, list[float]] = {name: [] for name in ("ours", *ways)}
     packages: dict[str, list[float]] = {name: [] for name in ("ours", *ways)}
     sent, written = 0, 0
-    for _ in range(runs):
-        for taken, change in ((app, bench.change_app), (packages, bench.change_packages)):
+    for number in range(2 * runs):
+        taken, change = ((app, bench.change_app), (packages, bench.change_packages))[number % 2]
+        with _cleared_up(None):  # or every round would leave the weights on the disk again, several times
+            for way in ways.values():
+                way()  # what the first time takes is not counted
             change()
             before = _written()
             began = time.perf_counter()
@@ -301,21 +302,27 @@ def _bench(size: int, host: str | None) -> Iterator[Bench]:
     if host:
         os.environ["DOCKER_HOST"] = host
     try:
-        with _engine(host) as client, tempfile.TemporaryDirectory() as directory:
-            known = _cached(client)
-            images = {image.id for image in client.images.list()}
-            bench = Bench(Path(directory), size)
-            try:
-                yield bench
-            finally:
-                for image in client.images.list():
-                    # One whose name went to the next has none.
-                    if image.id not in images and all(tag.startswith(_NAMES) for tag in image.tags):
-                        client.images.remove(str(image.id), force=True)
-                _prune(client, known)
+        with _cleared_up(host), tempfile.TemporaryDirectory() as directory:
+            yield Bench(Path(directory), size)
     finally:
         if host and before is None:
             del os.environ["DOCKER_HOST"]
+
+
+@contextmanager
+def _cleared_up(host: str | None) -> Iterator[None]:
+    """Removes from that engine what came into it within the block."""
+    with _engine(host) as client:
+        known = _cached(client)
+        images = {image.id for image in client.images.list()}
+        try:
+            yield
+        finally:
+            for image in client.images.list():
+                # One whose name went to the next has none.
+                if image.id not in images and all(tag.startswith(_NAMES) for tag in image.tags):
+                    client.images.remove(str(image.id), force=True)
+            _prune(client, known)
 
 
 @contextmanager
