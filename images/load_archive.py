@@ -9,14 +9,13 @@ engine has taken the one before. Knows no engine.
 from __future__ import annotations
 
 import json
-import tarfile
 from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
-from images.oci import INDEX, Blob, Descriptor, Image
+from images import tars
+from images.oci import INDEX, Blob, Image
 from images.reading import pieces
-
-_BLOCK = 512
+from images.saved import NAME, TAG, blob_path
 
 
 def stream(image: Image, name: str, without: Collection[str], on_sent: Callable[[str, int], None]) -> Iterator[bytes]:
@@ -30,43 +29,29 @@ def stream(image: Image, name: str, without: Collection[str], on_sent: Callable[
     """
     for path, document in _documents(image, name).items():
         content = json.dumps(document).encode()
-        yield _header(path, len(content)) + content + _padding(len(content))
+        yield tars.file(path, len(content)) + content + tars.padding(len(content))
     for blob in (image.manifest, *image.blobs):
         if blob.descriptor.digest not in without:
             yield from _entry(blob, on_sent)
-    yield bytes(2 * _BLOCK)
+    yield tars.END
 
 
 def _documents(image: Image, name: str) -> dict[str, Any]:
     """What the archive says of itself, by path: first for OCI, last for Docker's older store."""
-    named = {"io.containerd.image.name": name, "org.opencontainers.image.ref.name": name.rpartition(":")[2]}
+    named = {NAME: name, TAG: name.rpartition(":")[2]}
     manifest = {**image.manifest.descriptor.document(), "annotations": named}
-    layers = [_path(layer.descriptor) for layer in image.layers]
+    layers = [blob_path(layer.descriptor.digest) for layer in image.layers]
     return {
         "oci-layout": {"imageLayoutVersion": "1.0.0"},
         "index.json": {"schemaVersion": 2, "mediaType": INDEX, "manifests": [manifest]},
-        "manifest.json": [{"Config": _path(image.config.descriptor), "RepoTags": [name], "Layers": layers}],
+        "manifest.json": [{"Config": blob_path(image.config.descriptor.digest), "RepoTags": [name], "Layers": layers}],
     }
 
 
 def _entry(blob: Blob, on_sent: Callable[[str, int], None]) -> Iterator[bytes]:
     what = blob.descriptor
-    yield _header(_path(what), what.size)
+    yield tars.file(blob_path(what.digest), what.size)
     for piece in pieces(blob):
         on_sent(what.digest, len(piece))
         yield piece
-    yield _padding(what.size)
-
-
-def _path(what: Descriptor) -> str:
-    return f"blobs/{what.digest.replace(':', '/')}"
-
-
-def _header(path: str, size: int) -> bytes:
-    entry = tarfile.TarInfo(path)
-    entry.size = size
-    return entry.tobuf(tarfile.PAX_FORMAT)  # it has no limit of 8 GiB to a file
-
-
-def _padding(size: int) -> bytes:
-    return bytes(-size % _BLOCK)
+    yield tars.padding(what.size)

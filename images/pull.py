@@ -3,25 +3,13 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
-from itertools import repeat
+from dataclasses import replace
 from typing import Any
 
+from images import documents
 from images.errors import ImageError
-from images.oci import (
-    CONFIG,
-    DOCKER_INDEX,
-    DOCKER_LAYERS,
-    DOCKER_MANIFEST,
-    INDEX,
-    LAYER,
-    MANIFEST,
-    Bytes,
-    Descriptor,
-    Image,
-    Layer,
-)
+from images.oci import CONFIG, DOCKER_INDEX, DOCKER_MANIFEST, INDEX, MANIFEST, Bytes, Descriptor, Image
 from images.references import Reference
 from images.registry import Registry
 from images.registry_errors import damaged
@@ -29,8 +17,6 @@ from mirrors.http import HttpSettings
 
 _OS = "linux"
 _MOST_CONFIG = 8 << 20  # bytes
-_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
-_PLAIN = (LAYER, *(docker for docker, oci in DOCKER_LAYERS.items() if oci == LAYER))
 
 
 def pull(reference: Reference, architecture: str = "amd64", http: HttpSettings | None = None) -> Image:
@@ -63,7 +49,7 @@ def _chosen(reference: Reference, index: Mapping[str, Any], architecture: str) -
         raise ImageError(
             f"{reference} is not for {_OS}/{architecture}, but for {others or 'nothing'}", "name another image"
         )
-    return _descriptor(fitting[0])
+    return documents.descriptor(fitting[0])
 
 
 def _names(platform: Mapping[str, Any]) -> str:
@@ -72,7 +58,8 @@ def _names(platform: Mapping[str, Any]) -> str:
 
 def _image(registry: Registry, manifest: Bytes, architecture: str) -> Image:
     reference, document = registry.reference, json.loads(manifest.content)
-    descriptor = _descriptor(document["config"], CONFIG)
+    descriptor = documents.descriptor(document["config"])
+    descriptor = replace(descriptor, media_type=descriptor.media_type or CONFIG)
     if descriptor.size > _MOST_CONFIG:
         raise damaged(reference, "an image's configuration", f"it is larger than {_MOST_CONFIG >> 20} MiB")
     config = Bytes(descriptor, b"".join(registry.blob(descriptor).read()))
@@ -80,31 +67,5 @@ def _image(registry: Registry, manifest: Bytes, architecture: str) -> Image:
     made_for = settings.get("architecture") or architecture
     if made_for != architecture:
         raise ImageError(f"{reference} is not for {_OS}/{architecture}, but for {made_for}", "name another image")
-    layers = [_descriptor(layer) for layer in document["layers"]]
-    diff_ids = [_digest(diff_id) for diff_id in settings["rootfs"]["diff_ids"]]
-    if len(layers) != len(diff_ids):
-        raise ValueError(f"{len(layers)} layers and {len(diff_ids)} digests of them")
-    made_by = [str(step.get("created_by", "")) for step in settings.get("history") or () if not step.get("empty_layer")]
-    told = made_by if len(made_by) == len(layers) else repeat("")
-    found = tuple(
-        Layer(registry.blob(layer), diff_id, by)
-        for layer, diff_id, by in zip(layers, diff_ids, told)  # noqa: B905  # one has no end
-    )
-    for layer in found:
-        if layer.descriptor.media_type in _PLAIN and layer.diff_id != layer.descriptor.digest:
-            raise ValueError("an uncompressed layer has two digests")
-    return Image(manifest, config, found)
-
-
-def _descriptor(row: Mapping[str, Any], otherwise: str = "") -> Descriptor:
-    size = row["size"]
-    if not isinstance(size, int) or size < 0:
-        raise ValueError("a size is no number")
-    annotations = {str(name): str(value) for name, value in (row.get("annotations") or {}).items()}
-    return Descriptor(str(row.get("mediaType") or otherwise), _digest(row["digest"]), size, annotations)
-
-
-def _digest(value: Any) -> str:
-    if not isinstance(value, str) or not _DIGEST.fullmatch(value):
-        raise ValueError("a digest is not sha256: and 64 digits")
-    return value
+    blobs = [registry.blob(documents.descriptor(layer)) for layer in document["layers"]]
+    return Image(manifest, config, documents.layers(config, blobs))

@@ -112,6 +112,20 @@ def conda(tmp_path_factory: pytest.TempPathFactory) -> Conda:
     return Conda(tmp_path_factory.mktemp("conda"))
 
 
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A certificate for 127.0.0.1 that nobody trusts, and its key."""
+    directory = tmp_path_factory.mktemp("tls")
+    pem, key = directory / "cert.pem", directory / "key.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=127.0.0.1"]
+    names = ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(pem)]
+    try:
+        subprocess.run([*command, *names], check=True, capture_output=True)
+    except FileNotFoundError:
+        pytest.skip("needs openssl to make a certificate")
+    return pem, key
+
+
 @contextmanager
 def read_only(directory: Path) -> Iterator[None]:
     """Nobody may write into the directory: by its mode, or by a mount, since root heeds no modes."""

@@ -16,10 +16,7 @@ from mirrors import hub_token
 from runtime.models import ModelSpec
 from tests.bootstrap import hubs
 from tests.conftest import ROOT
-from tests.mirrors.conftest import certificate
 from tests.mirrors.loopback import Fault, LoopbackMirror, until
-
-__all__ = ["certificate"]
 
 TOKEN = "hf_planted0123456789"
 BEARER = f"Bearer {TOKEN}"

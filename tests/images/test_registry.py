@@ -1,6 +1,5 @@
 import json
 import socket
-import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,19 +20,6 @@ pytestmark = pytest.mark.usefixtures("no_logins")
 
 def _nothing(_: int) -> None:
     pass
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    directory = tmp_path_factory.mktemp("tls")
-    pem, key = directory / "cert.pem", directory / "key.pem"
-    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=127.0.0.1"]
-    names = ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(pem)]
-    try:
-        subprocess.run([*command, *names], check=True, capture_output=True)
-    except FileNotFoundError:
-        pytest.skip("needs openssl to make a certificate")
-    return pem, key
 
 
 def test_a_manifest_is_read_by_tag_and_by_digest(scripted: ScriptedRegistry) -> None:
