@@ -62,12 +62,15 @@ RUN --mount=type=secret,id=installer \
     /opt/uv/bin/python -m pip install --quiet "$@" --require-hashes --requirement /locks/uv.txt
     python3 -m venv --without-pip /opt/venv
     export UV_FIND_LINKS=/wheels${UV_FIND_LINKS:+,$UV_FIND_LINKS}
+    # Bytecode that does not depend on when a file was written.
+    export PYC_INVALIDATION_MODE=UNCHECKED_HASH
     /opt/uv/bin/uv pip sync "$@" --python /opt/venv/bin/python --require-hashes --compile-bytecode /locks/packages.txt
+    rm -f /opt/venv/.lock
 EOT
 
 FROM base AS app
 COPY runtime /app/runtime
-RUN chmod -R u=rwX,go=rX /app && python3 -m compileall -q /app
+RUN chmod -R u=rwX,go=rX /app && python3 -m compileall -q --invalidation-mode unchecked-hash /app
 
 FROM packages AS environment
 ENV PATH=/opt/venv/bin:$PATH \
@@ -86,6 +89,8 @@ COPY --from=weights --chmod=755 / /model
 
 FROM environment AS weights-none
 
+# The application is the last layer, alone in it. The label i2v-setup.parts says which directories the steps after the
+# base image fill, lowest first: what is pushed is put together of those.
 FROM weights-${WEIGHTS} AS image
 WORKDIR /app
 COPY --from=app /app /app
@@ -99,6 +104,7 @@ ENV I2V_MODEL_ID=${MODEL_ID}
 LABEL org.opencontainers.image.title="i2v-setup runtime" \
       org.opencontainers.image.description="An image-to-video server with its model" \
       org.opencontainers.image.licenses="Apache-2.0" \
-      org.opencontainers.image.base.name="${BASE_IMAGE}"
+      org.opencontainers.image.base.name="${BASE_IMAGE}" \
+      i2v-setup.parts="environment=/opt/venv,/data,/model application=/app"
 # The shell only fills in the model's name, and hands over its process; what follows the image's name is added.
 ENTRYPOINT ["/bin/sh", "-c", "exec python -m runtime.server --model-id \"$I2V_MODEL_ID\" --model-dir /model --data-dir /data --host 0.0.0.0 --port 8000 \"$@\"", "i2v"]

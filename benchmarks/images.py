@@ -57,7 +57,10 @@ _HEAD = f"FROM {BASE}\nCOPY packages /opt/packages\n"
 NAIVE = _HEAD + "COPY . /src\n"
 NAMED = _HEAD + "COPY --from=weights / /model\nCOPY runtime /app\n"
 COPIED = _HEAD + "COPY --link --from=i2v-bench-weights:{name} / /model\nCOPY runtime /app\n"
-OURS = "ARG BASE_IMAGE\nFROM ${BASE_IMAGE}\nCOPY packages /opt/packages\nCOPY runtime /app\n"
+OURS = (
+    "ARG BASE_IMAGE\nFROM ${BASE_IMAGE}\nCOPY packages /opt/packages\nCOPY runtime /app\n"
+    "LABEL i2v-setup.parts='packages=/opt/packages application=/app'\n"
+)
 
 
 @dataclass

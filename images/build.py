@@ -9,19 +9,22 @@ The build never sees the weights: they cannot be sent twice, and no change of co
 
 from __future__ import annotations
 
-import json
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from images import layout, references
+from images import layout, parts, references
 from images.application import Application
 from images.clock import Clock
 from images.deliver import deliver
 from images.engine import check_age, connect, find_buildx
+from images.image_files import config_of
 from images.inputs import Recipe, shipped_recipe
 from images.layers import weight_layers, weights_image
+from images.notes import Notes
 from images.oci import Image, Layer, compose
 from images.push import push
 from images.rates import Rate
@@ -31,7 +34,9 @@ from images.weights_base import with_weights_below
 from mirrors.http import HttpSettings
 from runtime import __version__
 
-_KNOWN_LAYERS = "weight-layers.json"
+_Rest = Callable[[Application, str], AbstractContextManager[tuple[Layer, ...]]]
+
+_KNOWN_LAYERS, _PACKED_LAYERS = "weight-layers.json", "packed-layers.json"
 
 
 def plan(
@@ -137,7 +142,9 @@ def build(
             weights = read_weights() if spec.weights == "baked" else ()
             if destination.local and not (spec.on_top and weights):
                 return _built_on_weights(application, weights)
-            return delivery.hand_over(_composed(application, weights))
+            rest = _as_built if destination.local else partial(_as_parts, (scratch or directory) / _PACKED_LAYERS)
+            with _composed(application, weights, rest) as image:
+                return delivery.hand_over(image)
 
 
 def _built_on_weights(application: Application, weights: Sequence[Layer]) -> Built:
@@ -153,18 +160,31 @@ def _built_on_weights(application: Application, weights: Sequence[Layer]) -> Bui
     return Built(image.id, image.size, tuple(clock.phases), tuple(rows))
 
 
-def _composed(application: Application, weights: Sequence[Layer]) -> Image:
-    """The whole image, as blobs: what the engine built is read from it, and the weights are put below or on top."""
-    spec, engine, directory = application.spec, application.engine, application.directory
-    passing = f"i2v-building:{directory.name.removeprefix('i2v-image-').lower()}"
+@contextmanager
+def _composed(application: Application, weights: Sequence[Layer], rest: _Rest) -> Iterator[Image]:
+    """The whole image, as blobs, within the block: what the engine built, and the weights put below it or on top."""
+    spec, engine = application.spec, application.engine
+    passing = f"i2v-building:{application.directory.name.removeprefix('i2v-image-').lower()}"
     application.build(spec.base_image, weights, passing)
-    try:
+    with ExitStack() as stack:
+        stack.callback(engine.untag, passing)
         with application.clock.phase("read from the engine"):
-            rest = layout.read_stream(engine.save(passing), directory / "rest", name="what the engine built")
-    finally:
-        engine.untag(passing)
-    order = (*rest.layers, *weights) if spec.on_top else (*weights, *rest.layers)
-    return compose(json.loads(rest.config.content), order)
+            own = stack.enter_context(rest(application, passing))
+        yield compose(config_of(engine, passing), (*own, *weights) if spec.on_top else (*weights, *own))
+
+
+@contextmanager
+def _as_built(application: Application, tag: str) -> Iterator[tuple[Layer, ...]]:
+    """The engine's own layers, for the engine: it has them, and other images of it share them."""
+    saved = application.engine.save(tag)
+    yield layout.read_stream(saved, application.directory / "rest", name="what the engine built").layers
+
+
+def _as_parts(notes: Path, application: Application, tag: str) -> AbstractContextManager[tuple[Layer, ...]]:
+    """Layers that are the same wherever they are built, and that are read only where somebody lacks them."""
+    rate = Rate("read from the engine", application.on_line)
+    base, directory = application.spec.base_image, application.directory
+    return parts.layers(application.engine, tag, base, Notes(notes), directory, rate)
 
 
 @dataclass(frozen=True)

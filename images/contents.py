@@ -18,7 +18,7 @@ from images.blobs import hashing
 from images.errors import ImageError
 from images.links import Links
 from images.oci import Blob, Layer
-from images.unpack import gunzip, is_packed
+from images.unpack import is_packed, unpack
 from images.untar import Entry, StreamSource
 
 _MOST_ENTRIES = 300_000  # of a layer; an environment with torch has some 30,000
@@ -86,7 +86,7 @@ class Contents:
         digest, unpacked = hashlib.sha256(), hashlib.sha256()
         pieces = hashing(blob.pieces(), digest)
         name = f"the layer {layer.descriptor.digest}"
-        tar = hashing(gunzip(pieces, name), unpacked) if packed else pieces
+        tar = hashing(unpack(layer.descriptor, pieces, name), unpacked) if packed else pieces
         source, change = StreamSource(tar), _Change(self._layers, self._directories, self._kept, self.found)
         try:
             for entry in untar.entries(source, name, _MOST_ENTRIES):

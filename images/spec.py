@@ -20,6 +20,8 @@ WEIGHTS_LABEL = "i2v-setup.weights"
 MODEL_LABEL = "i2v-setup.model"
 MODEL_DIGEST_LABEL = "i2v-setup.model.digest"
 WEIGHT_LAYERS_LABEL = "i2v-setup.weights.layers"
+#: The label that says which directories the Dockerfile fills, part by part.
+PARTS_LABEL = "i2v-setup.parts"
 #: The labels that name the lock in the image, and its bytes.
 LOCK_LABEL = "i2v-setup.lock"
 LOCK_DIGEST_LABEL = "i2v-setup.lock.digest"

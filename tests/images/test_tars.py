@@ -38,3 +38,22 @@ def test_the_bytes_of_an_entry_are_these_for_ever() -> None:
     assert header[100:157] == b"0000644\x000000000\x000000000\x0000000001274\x0000000000000\x00015214\x00 0"
     assert header[257:265] == b"ustar\x0000"
     assert header[329:345] == b"0000000\x000000000\x00"
+
+
+@pytest.mark.parametrize("target", ["python3", "../" * 40 + "bin/python3", "t" * 100, "t" * 101, "模型"])
+def test_links_and_rights_are_read_by_others(target: str) -> None:
+    rights = tars.Rights(0o2750, 10001, 20002)
+    entries = (
+        tars.directory("app", rights)
+        + tars.file("app/run", 3, rights)
+        + b"abc"
+        + tars.padding(3)
+        + tars.symbolic_link("app/link", target, rights)
+        + tars.hard_link("app/again", "app/run", rights)
+    )
+    with tarfile.open(fileobj=io.BytesIO(entries + tars.END), mode="r:") as read:
+        directory, file, link, again = read.getmembers()
+        for member in (directory, file, link, again):
+            assert (member.mode, member.uid, member.gid, member.mtime) == (0o2750, 10001, 20002, 0)
+        assert (directory.isdir(), file.isreg(), link.issym(), again.islnk()) == (True,) * 4
+        assert (link.linkname, again.linkname) == (target, "app/run")

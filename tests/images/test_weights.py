@@ -65,7 +65,7 @@ def wanted(spec: ImageSpec, large: ModelSpec, store: Engine) -> Iterator[ImageSp
     for image in store.images():
         if image.id not in before:
             for name in image.tags:
-                if name.startswith(("i2v-test:", f"{REPOSITORY}:", "127.0.0.1:")):
+                if name == spec.tag or name.startswith((f"{REPOSITORY}:", "127.0.0.1:")):
                     store.untag(name)
 
 
