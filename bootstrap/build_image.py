@@ -2,38 +2,29 @@
 
 from __future__ import annotations
 
+import platform
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from packaging.tags import Tag
-
-from bootstrap import deployments, machine, recipe, torch_builds, upstreams, weights, wheels
+from bootstrap import deployments, image_packages, pip_settings, weights, wheels
 from bootstrap.console import Console
 from bootstrap.errors import UsageProblem
-from bootstrap.machine import Machine
-from bootstrap.packages import PackageSources, directories
-from bootstrap.recipe import Python, Recipe
+from bootstrap.image_packages import Packages
 from bootstrap.recorder import Recorder
 from bootstrap.report import Deployment, Timing
-from bootstrap.sourcing import candidates, choose_sources, http_settings
+from bootstrap.sourcing import http_settings
 from bootstrap.state import Home, writable
-from bootstrap.torch_builds import Pick, TorchBuild
 from images import build as images
-from images import references
+from images import references, slim
 from images.errors import ImageError
-from images.inputs import shipped_recipe
-from images.spec import Built, Destination, ImageSpec, PlannedStep, Weights
-from mirrors import lock
+from images.spec import Built, Destination, ImageSpec, PlannedStep, Slim, Weights
 from mirrors.http import HttpSettings
-from mirrors.lock import Pin
-from mirrors.resolve import Wheel
-from mirrors.tags import manylinux, supported
+from mirrors.urls import redact
 from runtime import models
 from runtime.models import ModelSpec
 
 BASE_IMAGE = "python:3.11-slim-bookworm"
-_PYTHON = "3.11"  # the base image's
-_GLIBC = 28  # 2.28: the oldest that torch's wheels run on, so that older bases do as well
+_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}  # as images call them
 
 
 @dataclass(frozen=True)
@@ -47,6 +38,7 @@ class Request:
     mirror: str = "auto"
     weights: Weights = "baked"
     weights_on_top: bool = False
+    on: str | None = None
     push: str | None = None
     output: Path | None = None
     pull_rate: float = 1000.0
@@ -59,9 +51,7 @@ class Prepared:
     spec: ImageSpec
     destination: Destination
     steps: tuple[PlannedStep, ...]
-    wheels: tuple[Wheel, ...]
-    tags: tuple[Tag, ...]
-    sources: PackageSources | None
+    packages: Packages
     http: HttpSettings
     recorder: Recorder
     pull_rate: float
@@ -70,48 +60,39 @@ class Prepared:
 def prepare(request: Request, home: Home, console: Console, *, keep: bool = True) -> Prepared:
     """Choose the torch build, find the wheels, and say what will be built. Asks no mirror where all wheels are here.
 
+    Nor does it where nothing is built; an image that weights are to be put into is looked at.
+
     Unless `keep` is off, the bytes that mirrors were measured with go into the store.
 
     Raises:
         UnknownModel, UnknownMirror, BadMirror, UsageProblem: there is no such model, mirror or torch build.
-        NoMirror: none can serve the lock. ImageError: there is no lock for the build.
+        NoMirror: none can serve the lock. ImageError: there is no lock for the build, or no image to put weights into.
     """
-    if request.weights_on_top and request.weights != "baked":
-        raise UsageProblem("--weights-on-top goes with baked weights", "leave out one of the two")
-    if request.push is not None:
-        references.parse(request.push)  # a wrong name is told before anything is done
+    _check(request)
     model = models.model(request.model)
+    known = weights.known(home, model)
     tag = request.tag or f"i2v-{model.id}:latest"
     recorder = Recorder("build-image", model=model.id, image=tag)
-    with console.working("detect the machine"), recorder.phase("detect", "detect the machine"):
-        here = machine.detect()
-    torch = _torch(request, here)
-    for warning in torch.warnings:
-        console.warn(warning)
-    http = http_settings(here.pip)
-    arch = {"arm64": "aarch64"}.get(here.arch, here.arch)  # as Linux says it
-    made_from = Recipe(torch.build, Python(_PYTHON, _PYTHON), recipe.shipped_lock(torch.build))
-    pins, tags = _pins(torch.build, arch), supported(_PYTHON, manylinux(arch, _GLIBC))
-    sources, found = None, wheels.at_hand(home, pins, tags, directories(here.pip))
-    if found is None:
-        with console.working("choose a mirror"), recorder.phase("choose", "choose a mirror") as measured:
-            sources = choose_sources(request.mirror, here, made_from, http, home, keep=keep)
-            measured.source = sources.name
-            measured.bytes, measured.sources = upstreams.asked(sources.choices)
-        recorder.chose("wheels", *sources.choices)
-        with console.working("find the wheels"), recorder.phase("find", "find the wheels"):
-            found = wheels.find(home, pins, tags, sources, http)
-        recorder.facts.update(mirror=sources.name)
-    elif request.mirror != "auto":
-        candidates(request.mirror, here.pip, home.user_mirrors)  # a wrong name is told even where none is needed
-    recorder.facts.update(torch=torch.build.id)
-    base = request.base_image or BASE_IMAGE
-    known, paths = weights.known(home, model), wheels.paths(home, found)
-    spec = ImageSpec(tag, base, torch.build.id, known, home.models, paths, request.weights, request.weights_on_top)
-    destination = Destination(request.push, request.output)
-    wheel_bytes = sum(wheel.artifact.size or wheel.told or 0 for wheel in found)
-    steps = images.plan(spec, destination=destination, wheel_bytes=wheel_bytes)
-    return Prepared(spec, destination, steps, found, tags, sources, http, recorder, request.pull_rate)
+    destination, http = Destination(request.push, request.output), http_settings(pip_settings.read())
+    packages, there, base = Packages(), None, ""
+    if request.on is not None:
+        there = _look(request.on, destination, known, http, console, recorder)
+    elif request.weights != "volume":
+        packages = image_packages.find(request.torch, request.mirror, http, home, console, recorder, keep=keep)
+        base = request.base_image or BASE_IMAGE
+    spec = ImageSpec(
+        tag,
+        base,
+        packages.torch_build,
+        known,
+        home.models,
+        packages.paths(home),
+        weights=request.weights,
+        on_top=request.weights_on_top,
+        slim=there,
+    )
+    steps = images.plan(spec, destination=destination, wheel_bytes=packages.size)
+    return Prepared(spec, destination, steps, packages, http, recorder, request.pull_rate)
 
 
 def build(prepared: Prepared, home: Home, console: Console) -> Deployment:
@@ -121,15 +102,8 @@ def build(prepared: Prepared, home: Home, console: Console) -> Deployment:
         MirrorError: the weights could not be had. ImageError: no engine, or the build failed.
     """
     spec, recorder = prepared.spec, prepared.recorder
-    if spec.weights != "volume":
-        images.require_engine()
-    if prepared.sources is not None and spec.weights != "volume":
-        total = float(wheels.size(prepared.wheels))
-        with console.working("fetch the wheels", total) as task, recorder.phase("wheels", "fetch the wheels") as got:
-            count = task.counting(int(total))
-            fetched = wheels.bring(home, prepared.wheels, prepared.sources, prepared.http, count, recorder)
-            wheels.learn(home, prepared.tags, prepared.wheels)
-            got.bytes, got.source = wheels.received(one.per_source for one in fetched)
+    images.require_engine(spec, prepared.destination)
+    image_packages.bring(prepared.packages, prepared.http, home, console, recorder)
     if spec.weights != "mounted":
         model = _bring_model(prepared, home, console)
         spec = replace(spec, model=model, model_dir=weights.directory(home, model))
@@ -144,7 +118,7 @@ def build(prepared: Prepared, home: Home, console: Console) -> Deployment:
                 http=prepared.http,
             )
         except ImageError as error:
-            if wheels.drop_damaged(home, prepared.wheels):
+            if wheels.drop_damaged(home, prepared.packages.wheels):
                 raise ImageError(f"{error} (a stored wheel was damaged)", "build again: it is fetched again") from error
             raise
     for phase in built.phases:
@@ -161,8 +135,51 @@ def _layers(built: Built, pull_rate: float) -> dict[str, str]:
     if built.layers:
         reused = [layer for layer in built.layers if layer.reused]
         size = sum(layer.size for layer in reused)
-        facts["reused"] = f"{len(reused)} of {len(built.layers)} layers, {size / 1e6:.0f} MB"
+        mounted = sum(layer.outcome == "mounted" for layer in reused)
+        how = f", {mounted} of them mounted from another repository" if mounted else ""
+        facts["reused"] = f"{len(reused)} of {len(built.layers)} layers, {size / 1e6:.0f} MB{how}"
     return facts
+
+
+def _check(request: Request) -> None:
+    """Raise for what does not go together, or is no name, before anything is done."""
+    if request.weights_on_top and request.weights != "baked":
+        raise UsageProblem("--weights-on-top goes with baked weights", "leave out one of the two")
+    if request.push is not None:
+        references.parse(request.push)
+    if request.on is None:
+        return
+    if request.weights != "baked":
+        raise UsageProblem(
+            f"--on puts weights into an image, and --weights {request.weights} does not", "leave out one"
+        )
+    of_a_build = {"--base-image": request.base_image, "--torch": request.torch, "--mirror": request.mirror}
+    given = [option for option, value in of_a_build.items() if value not in (None, "auto")]
+    if given:
+        raise UsageProblem(f"--on builds nothing, so it does not go with {', '.join(given)}", "leave them out")
+
+
+def _look(
+    name: str, destination: Destination, model: ModelSpec, http: HttpSettings, console: Console, recorder: Recorder
+) -> Slim:
+    """The image that the weights are to be put into, and that stays as it is.
+
+    Raises:
+        UsageProblem: it would be replaced. ImageError: there is none that weights can be put into.
+    """
+    shown, here = redact(name), platform.machine()
+    with console.working(f"look at {shown}"), recorder.phase("look", f"look at {shown}"):
+        found = slim.find(name, _ARCHITECTURES.get(here, here), http)
+    if found.reference is None:
+        replaced = destination.output is not None and destination.output.resolve() == Path(name).resolve()
+    else:
+        replaced = destination.push is not None and references.parse(destination.push) == found.reference
+    if replaced:
+        raise UsageProblem(f"{shown} would be replaced by what is made of it", "choose another name for that")
+    if doubt := slim.doubt(found, model):
+        console.warn(doubt)
+    recorder.facts.update(on=shown)
+    return found
 
 
 def _bring_model(prepared: Prepared, home: Home, console: Console) -> ModelSpec:
@@ -178,28 +195,3 @@ def _bring_model(prepared: Prepared, home: Home, console: Console) -> ModelSpec:
         got.bytes, got.source = sum(brought.per_source.values()), ", ".join(brought.sources)
         got.sources = dict(brought.per_source)
     return brought.model
-
-
-def _torch(request: Request, here: Machine) -> Pick:
-    """The build of PyTorch in the image: one whose hashes are shipped, since an image is built from the shipped lock.
-
-    Raises:
-        UsageProblem: there is no such build, or its hashes are learnt on the machine that uses it.
-    """
-    if request.torch == "auto":
-        linux = replace(here, system="Linux")  # whatever this machine is
-        return next(pick for pick in torch_builds.picks(linux) if not lock.to_learn(recipe.lock_of(pick.build)))
-    asked = Pick(torch_builds.find(request.torch), "as asked")  # it may be for another machine than this one
-    if lock.to_learn(recipe.lock_of(asked.build)):
-        reason = f"an image cannot have {asked.build.title}: its hashes are learnt on the machine that uses it"
-        raise UsageProblem(reason, "choose another build with --torch")
-    return asked
-
-
-def _pins(build: TorchBuild, arch: str) -> tuple[Pin, ...]:
-    """What is locked for the image: the environment's packages, and the installer that builds it."""
-    linux = {"sys_platform": "linux", "platform_system": "Linux", "os_name": "posix", "platform_machine": arch}
-    return (
-        *recipe.shipped_lock(build).pins(_PYTHON, linux),
-        *lock.read(shipped_recipe().context / "images" / "uv.txt"),
-    )

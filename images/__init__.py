@@ -4,6 +4,7 @@
     build                          the flow, from a spec to an image where it is to go
       layers, weights_base         the weights: layers that are the same everywhere; below a base image in the engine
       application, inputs, buildx  all else: what the Dockerfile's build is given, and how it is followed
+      slim                         an image without weights that is there, in the place of a build
       oci, layout, saved           images as blobs; in a directory, in an archive, as an engine writes them
       deliver                      into the local engine
       push, pull, registry         to and from a registry

@@ -17,7 +17,7 @@ from images.inputs import Recipe, place_wheels
 from images.layers import weight_labels
 from images.oci import Layer
 from images.progress import Progress
-from images.spec import LOCK_DIGEST_LABEL, LOCK_LABEL, WEIGHTS_LABEL, ImageSpec, Phase
+from images.spec import LOCK_DIGEST_LABEL, LOCK_LABEL, VERSION_LABEL, WEIGHTS_LABEL, ImageSpec, Phase
 from runtime import __version__
 
 
@@ -79,7 +79,7 @@ class Application:
         spec, lock = self.spec, self.recipe.lock(self.spec.torch_build)
         base = self.engine.find(spec.base_image)
         return {
-            "org.opencontainers.image.version": __version__,
+            VERSION_LABEL: __version__,
             "org.opencontainers.image.base.name": spec.base_image,
             **({"org.opencontainers.image.base.digest": base.id} if base else {}),
             **weight_labels(spec.model, weights),

@@ -3,6 +3,7 @@
     into the local engine       the weights go below the base image, once; the build goes on from there
     to a registry or a layout   the build goes on from the base image; the layers are put together here
     weights on top              the same, whatever the image goes to
+    weights alone, or put into an image that is there: nothing is built, and no engine is needed
 
 The build never sees the weights: they cannot be sent twice, and no change of code or packages touches them.
 """
@@ -10,13 +11,13 @@ The build never sees the weights: they cannot be sent twice, and no change of co
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from images import layout, parts, references
+from images import layout, parts, references, slim
 from images.application import Application
 from images.clock import Clock
 from images.deliver import deliver
@@ -28,15 +29,18 @@ from images.notes import Notes
 from images.oci import Image, Layer, compose
 from images.push import push
 from images.rates import Rate
+from images.references import Reference
 from images.registry_http import settings
-from images.spec import Built, Destination, ImageSpec, LayerReport, PlannedStep
+from images.siblings import Siblings
+from images.spec import Built, Destination, ImageSpec, LayerReport, Outcome, PlannedStep
 from images.weights_base import with_weights_below
 from mirrors.http import HttpSettings
 from runtime import __version__
 
 _Rest = Callable[[Application, str], AbstractContextManager[tuple[Layer, ...]]]
 
-_KNOWN_LAYERS, _PACKED_LAYERS = "weight-layers.json", "packed-layers.json"
+#: Files below `scratch`: the digests of weights, what became of other layers, and the repositories pushed to.
+_KNOWN_LAYERS, _PACKED_LAYERS, _SIBLINGS = "weight-layers.json", "packed-layers.json", "pushed-to.json"
 
 
 def plan(
@@ -65,7 +69,9 @@ def plan(
     if spec.weights != "mounted":
         where = "alone in their image" if spec.weights == "volume" else "on top" if spec.on_top else "below all else"
         steps.append(PlannedStep("model", f"{files}, as layers of their own, {where}"))
-    if spec.weights != "volume":
+    if spec.slim is not None:
+        steps.append(slim.planned(spec.slim))
+    elif spec.is_built:
         (recipe or shipped_recipe()).lock(spec.torch_build)
         size = "" if wheel_bytes is None else f", {wheel_bytes / 1e6:.0f} MB"
         steps += [
@@ -84,15 +90,17 @@ def plan(
     return tuple(steps)
 
 
-def require_engine() -> None:
-    """See that images can be built here, before much is fetched for one.
+def require_engine(spec: ImageSpec, destination: Destination) -> None:
+    """See that the image can be made here, before much is fetched for it; no engine is asked for what needs none.
 
     Raises:
         ImageError: There is no engine, or it is too old, or buildx is missing.
     """
-    with connect() as engine:
-        check_age(engine.info())
-    find_buildx()
+    if spec.is_built or destination.local:
+        with connect() as engine:
+            check_age(engine.info())
+    if spec.is_built:
+        find_buildx()
 
 
 def build(
@@ -115,7 +123,7 @@ def build(
         destination: Where it goes.
         recipe: Another Dockerfile than the one that came with this package.
         scratch: A directory where things are put together, on the disk of the wheels as links and not as copies, and
-            where the digests of weights are kept once they were read.
+            where the digests of weights are kept once they were read, and the repositories that were pushed to.
         http: How a registry is spoken to.
         timeout: Seconds after which to give up the build.
 
@@ -125,7 +133,8 @@ def build(
     destination, recipe, clock = destination or Destination(), recipe or shipped_recipe(), Clock()
     with tempfile.TemporaryDirectory(prefix="i2v-image-", dir=scratch) as name:
         directory = Path(name)
-        delivery = _Delivery(spec, destination, http, on_line, clock)
+        siblings = Siblings((scratch or directory) / _SIBLINGS)
+        delivery = _Delivery(spec, destination, http, siblings, on_line, clock)
 
         def read_weights() -> tuple[Layer, ...]:
             with clock.phase("weights"):
@@ -134,6 +143,8 @@ def build(
 
         if spec.weights == "volume":
             return delivery.hand_over(weights_image(spec.model, read_weights()))
+        if spec.slim is not None:
+            return delivery.hand_over(slim.filled(spec.slim, spec.model, read_weights(), on_top=spec.on_top))
         with connect() as engine:
             check_age(engine.info())
             application = Application(
@@ -156,8 +167,8 @@ def _built_on_weights(application: Application, weights: Sequence[Layer]) -> Bui
             base, sent = with_weights_below(engine, base, weights, application.directory / "base", application.on_line)
     application.build(base, weights, spec.tag)
     image = engine.image(spec.tag)
-    rows = (_report(layer, reused=layer.descriptor.digest not in sent) for layer in weights)
-    return Built(image.id, image.size, tuple(clock.phases), tuple(rows))
+    outcomes: dict[str, Outcome] = dict.fromkeys(sent, "sent")
+    return Built(image.id, image.size, tuple(clock.phases), _reports(weights, outcomes, "there already"))
 
 
 @contextmanager
@@ -194,32 +205,40 @@ class _Delivery:
     spec: ImageSpec
     destination: Destination
     http: HttpSettings | None
+    siblings: Siblings
     on_line: Callable[[str], None]
     clock: Clock
 
     def hand_over(self, image: Image) -> Built:
         """Bring the image to wherever it is to go."""
-        reused = frozenset[str]()
+        outcomes: dict[str, Outcome] = {}
         if self.destination.local:
             with self.clock.phase("into the engine"), connect() as engine:
                 sent = deliver(engine, image, self.spec.tag, Rate("given to the engine", self.on_line)).sent
-                reused = _digests(image) - sent.keys()
+                outcomes = dict.fromkeys(_digests(image) - sent.keys(), "there already")
         if self.destination.output:
             with self.clock.phase("write"):
                 layout.write(image, self.destination.output, self.spec.tag, Rate("written", self.on_line))
         if self.destination.push:
             with self.clock.phase("push"):
-                rate, reference = Rate("sent", self.on_line), references.parse(self.destination.push)
-                pushed = push(image, reference, rate, on_plan=rate.expect, http=settings(self.http))
-                reused = frozenset(blob.digest for blob in pushed.blobs if blob.outcome != "sent")
-        rows = tuple(_report(layer, reused=layer.descriptor.digest in reused) for layer in image.layers)
+                outcomes = self._push(image, references.parse(self.destination.push))
+        rows = _reports(image.layers, outcomes, "sent")
         size = sum(row.size for row in rows)
         return Built(image.manifest.descriptor.digest, size, tuple(self.clock.phases), rows)
+
+    def _push(self, image: Image, reference: Reference) -> dict[str, Outcome]:
+        rate, origin = Rate("sent", self.on_line), self.spec.slim.reference if self.spec.slim else None
+        others = self.siblings.of(reference, origin)
+        pushed = push(image, reference, rate, on_plan=rate.expect, siblings=others, http=settings(self.http))
+        self.siblings.keep(reference)
+        return {blob.digest: blob.outcome for blob in pushed.blobs}
 
 
 def _digests(image: Image) -> frozenset[str]:
     return frozenset(layer.descriptor.digest for layer in image.layers)
 
 
-def _report(layer: Layer, *, reused: bool) -> LayerReport:
-    return LayerReport(layer.descriptor.digest, layer.descriptor.size, layer.made_by, reused)
+def _reports(layers: Sequence[Layer], outcomes: Mapping[str, Outcome], otherwise: Outcome) -> tuple[LayerReport, ...]:
+    """What became of each layer; of one that nothing is said of, `otherwise`."""
+    described = ((layer.descriptor, layer.made_by) for layer in layers)
+    return tuple(LayerReport(it.digest, it.size, about, outcomes.get(it.digest, otherwise)) for it, about in described)

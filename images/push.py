@@ -10,17 +10,15 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
 
 from images.crew import Tell, in_parallel
 from images.errors import ImageError
 from images.oci import Blob, Image
 from images.references import Reference
 from images.registry import Registry
+from images.spec import Outcome
 from images.upload import mount, upload
 from mirrors.http import HttpSettings
-
-Outcome = Literal["there already", "mounted", "sent"]
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,7 @@ _SHORTEST = 60  # seconds that a token holds if nothing else is said, by the spe
 _EARLY = 10  # seconds before its end at which a token is no longer used, or half its time if that is less
 _MOST_BYTES = 1 << 20
 _TRIES = 3
+_DENIED = (400, 401, 403)
 _PARAMETER = re.compile(r'(\w+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))')
 
 
@@ -61,7 +62,7 @@ def read_challenge(header: str) -> Challenge | None:
 
 
 class Authorization:
-    """For the requests to one registry that need certain scopes. For all threads."""
+    """For the requests to one registry that need certain scopes, the first of them above all. For all threads."""
 
     def __init__(self, reference: Reference, scopes: Sequence[str], client: Client) -> None:
         self._reference = reference
@@ -115,6 +116,10 @@ class Authorization:
     def _fetch(self, challenge: Challenge) -> _Token:
         began = time.monotonic()
         with self._ask(challenge, login_for(self._reference.host)) as answer:
+            if answer.status in _DENIED and len(self._scopes) > 1:
+                # Some give no token at all if one of the repositories may not be read. Only the first is needed.
+                self._scopes = self._scopes[:1]
+                return self._fetch(challenge)
             if answer.status != 200:
                 raise self._refused(answer.status)
             content = answer.content(_MOST_BYTES)
@@ -154,7 +159,7 @@ class Authorization:
 
     def _refused(self, status: int) -> ImageError:
         host = self._reference.host
-        if status in (400, 401, 403):
+        if status in _DENIED:
             return ImageError(
                 f"{host} does not let you in: {status} from its token server",
                 f"the password may be wrong or a token out of date; log in again: docker login {host}",

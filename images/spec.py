@@ -10,10 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from images.oci import Image
+from images.references import Reference
 from runtime.models import ModelSpec
 
 #: Where the model's files are: in layers of the image, on the machine that runs it, or in an image of their own.
 Weights = Literal["baked", "mounted", "volume"]
+#: How a blob came to be on the other side: a registry that has it in another repository mounts it.
+Outcome = Literal["there already", "mounted", "sent"]
 #: The label that says which.
 WEIGHTS_LABEL = "i2v-setup.weights"
 #: The labels that name the model, the set of its files, and the layers that they are in, lowest first.
@@ -25,6 +29,17 @@ PARTS_LABEL = "i2v-setup.parts"
 #: The labels that name the lock in the image, and its bytes.
 LOCK_LABEL = "i2v-setup.lock"
 LOCK_DIGEST_LABEL = "i2v-setup.lock.digest"
+#: The label that names the version of the runtime in the image.
+VERSION_LABEL = "org.opencontainers.image.version"
+
+
+@dataclass(frozen=True)
+class Slim:
+    """An image without weights that is there already: what the user calls it, its blobs, and where on a registry."""
+
+    name: str
+    image: Image
+    reference: Reference | None = None
 
 
 @dataclass(frozen=True)
@@ -52,6 +67,12 @@ class ImageSpec:
     wheels: Mapping[str, Path]
     weights: Weights = "baked"
     on_top: bool = False
+    slim: Slim | None = None
+
+    @property
+    def is_built(self) -> bool:
+        """Whether anything has to be built, by an engine and from wheels."""
+        return self.weights != "volume" and self.slim is None
 
 
 @dataclass(frozen=True)
@@ -95,12 +116,17 @@ class Phase:
 
 @dataclass(frozen=True)
 class LayerReport:
-    """One layer: its digest, its size in bytes, what is in it, and whether the other side had it already."""
+    """One layer: its digest, its size in bytes, what is in it, and what it took to have it on the other side."""
 
     digest: str
     size: int
     about: str
-    reused: bool
+    outcome: Outcome
+
+    @property
+    def reused(self) -> bool:
+        """Whether the other side had it already."""
+        return self.outcome != "sent"
 
 
 @dataclass(frozen=True)

@@ -56,10 +56,16 @@ def begin(registry: Registry, query: str = "") -> Answer:
 
 def mount(registry: Registry, digest: str, sibling: str) -> bool:
     """Let the repository share a blob that another one on the same registry has; whether it does."""
-    with begin(registry, f"?mount={quote(digest)}&from={quote(sibling)}") as answer:
-        if answer.status == 201:
-            return True
-        location = _location(registry, answer)
+    try:
+        with begin(registry, f"?mount={quote(digest)}&from={quote(sibling)}") as answer:
+            if answer.status == 201:
+                return True
+            location = _location(registry, answer)
+    except RegistryError as error:
+        # Some refuse what may be read but not shared, instead of beginning an upload.
+        if error.status in (401, 403, 404, 405):
+            return False
+        raise
     registry.ask("DELETE", location, "the end of an upload", range(200, 500)).close()
     return False
 

@@ -18,6 +18,7 @@ from bootstrap.terminal import harmless
         "i2v-setup build-image --model demo --tag i2v-demo",
         "i2v-setup build-image --push registry.example/i2v:1",
         "i2v-setup build-image --weights volume -o weights.tar",
+        "i2v-setup build-image --on registry.example/i2v-slim:1 --push registry.example/i2v:1",
         "i2v-setup build-image --dry-run",
         "i2v-setup build-image --verify registry.example/i2v:1",
     ),
@@ -33,6 +34,12 @@ from bootstrap.terminal import harmless
     help="In layers of the image, mounted when it runs, or in an image of their own (a Kubernetes image volume).",
 )
 @click.option("--weights-on-top", is_flag=True, help="Baked weights above all else: for hosts with several models.")
+@click.option(
+    "--on",
+    metavar="REF|PATH",
+    help="Build nothing: put the weights into an image that --weights mounted made, on a registry or on disk. "
+    "With --push or -o this needs no engine.",
+)
 @click.option("--push", metavar="REF", help="Send it to a registry instead of the local engine; login: `docker login`.")
 @click.option(
     "-o",

@@ -87,6 +87,7 @@ _PHASES: Mapping[str, str] = {
     "start": "启动 i2v-setup",
     "detect": "检测机器",
     "choose": "选择镜像",
+    "look": "查看已有镜像",
     "plan": "制定计划",
     "wait": "等待另一次安装",
     "bundle": "导入离线包",

@@ -1,6 +1,7 @@
 """The demo model's image: built for real, served, and a video made through its HTTP API."""
 
 import hashlib
+import platform
 import shutil
 import time
 import uuid
@@ -14,14 +15,18 @@ import av
 import pytest
 import requests
 
+from images import references, slim
 from images.build import build
 from images.container import Container, start
 from images.engine import Engine
 from images.errors import ImageError
 from images.inputs import shipped_recipe
-from images.spec import Built, ImageSpec
+from images.pull import pull
+from images.spec import Built, Destination, ImageSpec
+from images.verify import verify
 from runtime import __version__
 from runtime.models import model
+from tests.images.registries import real_registry
 
 Answering = Callable[[Container], None]
 
@@ -39,6 +44,21 @@ def built(engine: Engine, base_image: str, wheels: Mapping[str, Path]) -> Iterat
     said: list[str] = []
     yield build(ImageSpec(tag, base_image, "cpu", demo, demo.bundled, wheels), said.append)
     engine.client.images.remove(tag, force=True)
+
+
+@pytest.fixture
+def published(
+    built: Built, base_image: str, wheels: Mapping[str, Path], tmp_path: Path, free_port: int
+) -> Iterator[str]:
+    """An image without weights on a registry."""
+    assert built  # so the packages are in the build cache
+    storage = tmp_path / "storage"
+    with real_registry(tmp_path, free_port, storage=storage) as host:
+        name = f"{host}/team/slim:1"
+        wanted = ImageSpec("i2v-slim:1", base_image, "cpu", model("demo"), Path("none"), wheels, "mounted")
+        build(wanted, lambda _line: None, destination=Destination(push=name), scratch=tmp_path)
+        yield name
+    shutil.rmtree(storage)
 
 
 @pytest.fixture(scope="module")
@@ -104,6 +124,10 @@ def test_no_build_tools_or_caches_are_left(engine: Engine, built: Built) -> None
 
 
 def test_a_video_is_made_through_the_http_api(served: Container) -> None:
+    _make_a_video(served)
+
+
+def _make_a_video(served: Container) -> None:
     _poll(f"{served.url}/ready", served, "ready", (True,))
     options = {"prompt": "a slow turn", "size": "128x64", "num_frames": "4", "num_inference_steps": "2", "seed": "7"}
     with _PHOTO.open("rb") as photo:
@@ -117,6 +141,27 @@ def test_a_video_is_made_through_the_http_api(served: Container) -> None:
     with av.open(BytesIO(content)) as video:
         frames = list(video.decode(video=0))
     assert [(frame.width, frame.height) for frame in frames] == [(128, 64)] * 4
+
+
+def test_weights_that_were_put_into_a_published_image_make_a_video(
+    engine: Engine, published: str, answering: Answering, container_name: str
+) -> None:
+    demo = model("demo")
+    assert demo.bundled
+    found = slim.find(published, {"x86_64": "amd64", "aarch64": "arm64"}[platform.machine()])
+    filled = ImageSpec("i2v-filled:1", "", "", demo, demo.bundled, {}, slim=found)
+    baked = f"{published.rpartition('/')[0]}/{_NAME}"
+    made = build(filled, lambda _line: None, destination=Destination(push=f"{baked}:1"))
+    assert [layer.outcome for layer in made.layers] == ["sent"] + ["mounted"] * len(found.image.layers)
+    verified = verify(pull(references.parse(f"{baked}:1")), demo, lambda _size: None)
+    assert [row for row in verified.rows if not row.holds] == []
+    engine.client.images.pull(baked, "1")
+    try:
+        with start(engine, f"{baked}:1", name=container_name) as container:
+            answering(container)
+            _make_a_video(container)
+    finally:
+        engine.client.images.remove(f"{baked}:1", force=True)
 
 
 def test_an_image_without_weights_serves_those_that_are_mounted(

@@ -27,6 +27,7 @@ from tests.images.registries import (
     small_image,
     tar_layer,
 )
+from tests.images.stuck import Stuck
 
 
 def _nothing(_: int) -> None:
@@ -169,32 +170,8 @@ def layers(tmp_path: Path) -> Path:
     return directory
 
 
-class _Stuck:
-    """Takes a little of a large blob, or all of it, and then does nothing till `go_on`; small ones are taken."""
-
-    def __init__(self, registry: ScriptedRegistry, take: int | None) -> None:
-        self.begun, self.go_on = threading.Event(), threading.Event()
-        self._registry = registry
-        self._take = take
-        registry.before = self._answer
-
-    def _answer(self, handler: Answers) -> bool:
-        if handler.command != "PUT" or handler.take < 10 << 20:
-            return False
-        list(handler.body(self._take))
-        self.begun.set()
-        self.go_on.wait()
-        raise handler.reset()
-
-    def wait(self, blobs: int) -> None:
-        """Till the large blob is under way, and so many small ones are there."""
-        self.begun.wait()
-        while len(self._registry.blobs) < blobs:
-            self.go_on.wait(0.02)
-
-
 def test_a_push_that_was_killed_goes_on_where_it_was(scripted: ScriptedRegistry, layers: Path) -> None:
-    stuck = _Stuck(scripted, 1 << 20)
+    stuck = Stuck(scripted, 1 << 20)
     with _pushing(scripted.reference(), layers) as process:
         stuck.wait(4)  # three layers and the configuration
         process.kill()
@@ -212,7 +189,7 @@ def test_a_push_that_was_killed_goes_on_where_it_was(scripted: ScriptedRegistry,
 
 @pytest.mark.parametrize("take", [1 << 20, None])
 def test_an_interrupt_ends_a_push_and_its_threads(scripted: ScriptedRegistry, layers: Path, take: int | None) -> None:
-    stuck = _Stuck(scripted, take)
+    stuck = Stuck(scripted, take)
     with _pushing(scripted.reference(), layers) as process:
         stuck.wait(4)
         process.send_signal(signal.SIGINT)
@@ -255,7 +232,7 @@ def test_an_interrupt_while_another_registry_sends_nothing_ends_a_push(scripted:
 
 def test_an_interrupt_reaches_a_target_that_is_silent_when_all_was_passed_on(scripted: ScriptedRegistry) -> None:
     image = image_of(tar_layer({"large": os.urandom(11 << 20)}))
-    stuck = _Stuck(scripted, None)
+    stuck = Stuck(scripted, None)
     with ScriptedRegistry() as source:
         source.holds(image)
         pulled, seen = pull(source.reference()), 0

@@ -28,6 +28,7 @@ class TokenGate:
         self.challenge = challenge or f'Bearer realm="{registry.base}/token",service="test registry"'
         self.uses = uses
         self.left: Counter[str] = Counter()
+        self.forbidden = ""  # a scope, which has a request refused whole
         self.asked: list[dict[str, list[str]]] = []
         self.lock = threading.Lock()
         registry.before = self.answer
@@ -50,6 +51,9 @@ class TokenGate:
         basic = f"Basic {base64.b64encode(f'{NAME}:{PASSWORD}'.encode()).decode()}"
         if handler.headers.get("Authorization") != basic and asked.get("refresh_token") != [PASSWORD]:
             handler.reply(401)
+            return
+        if self.forbidden in asked["scope"]:
+            handler.reply(403)
             return
         with self.lock:
             self.asked.append(asked)
@@ -165,3 +169,13 @@ def test_a_real_registry_takes_the_password(no_logins: Path, tmp_path: Path, fre
         log_in(no_logins, host)
         push(image, reference, _nothing)
         assert pull(reference).manifest == image.manifest
+
+
+def test_a_sibling_that_may_not_be_read_does_not_keep_us_out(scripted: ScriptedRegistry, no_logins: Path) -> None:
+    log_in(no_logins, scripted.host)
+    gate = TokenGate(scripted)
+    gate.forbidden = "repository:other/one:pull"
+    image = small_image(1, 2)
+    pushed = push(image, scripted.reference(), _nothing, siblings=["other/one"])
+    assert {blob.outcome for blob in pushed.blobs} == {"sent"}
+    assert gate.asked[-1]["scope"] == ["repository:some/image:pull,push"]

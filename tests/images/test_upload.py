@@ -222,3 +222,17 @@ def test_what_is_not_mounted_leaves_no_upload_behind(scripted: ScriptedRegistry,
     scripted.blobs[blob.descriptor.digest] = content(blob)
     assert mount(registry, blob.descriptor.digest, "other/one")
     assert "from=other/one" in scripted.asked("POST")[1].path
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 405])
+def test_a_registry_that_refuses_to_mount_is_sent_the_blob(
+    scripted: ScriptedRegistry, blob: Counted, status: int
+) -> None:
+    def refuse(handler: Answers) -> bool:
+        if "mount=" not in handler.path:
+            return False
+        handler.reply(status)
+        return True
+
+    scripted.before = refuse
+    assert not mount(Registry(scripted.reference(), push=True), blob.descriptor.digest, "other/one")

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from images import build as images
-from images import layout
+from images import layout, slim
 from images.build import build
 from images.engine import Engine, connect
 from images.errors import ImageError
@@ -23,6 +23,7 @@ from images.spec import Destination, ImageSpec
 from images.weights_base import REPOSITORY
 from runtime.models import ModelFile, ModelSpec
 from tests.images.registries import real_registry
+from tests.images.slims import slim_image
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]
 
@@ -154,6 +155,26 @@ def test_what_is_pushed_is_pulled_and_what_the_registry_has_is_not_sent(
         assert sent
         assert sum(layer.size for layer in sent) < 10**7
         assert not [image for image in store.images() if any("i2v-building" in name for name in image.tags)]
+
+
+def test_an_image_that_is_there_gets_its_weights_into_the_engine(
+    large: ModelSpec, store: Engine, tmp_path: Path
+) -> None:
+    assert large.bundled
+    layout.write(slim_image(large), tmp_path / "slim.tar")
+    there, name = slim.find(str(tmp_path / "slim.tar"), "amd64"), f"i2v-filled-{uuid.uuid4().hex[:12]}"
+    below = ImageSpec(f"{name}:below", "", "", large, large.bundled, {}, slim=there)
+    on_top = replace(below, tag=f"{name}:on-top", on_top=True)
+    try:
+        first = build(below, _quiet, scratch=tmp_path)
+        assert [layer.outcome for layer in first.layers] == ["sent"] * 5
+        assert store.image(below.tag).labels["i2v-setup.weights"] == "baked"
+        _check(store, below.tag, large)
+        assert build(on_top, _quiet, scratch=tmp_path).image_id != first.image_id
+        _check(store, on_top.tag, large)
+    finally:
+        for tag in (below.tag, on_top.tag):  # by name: others may use the engine too
+            store.untag(tag)
 
 
 def test_a_layout_is_loaded_as_the_image_that_it_is(
