@@ -11,7 +11,7 @@ from bootstrap.console import Console
 from bootstrap.errors import UsageProblem
 from bootstrap.image_packages import Packages
 from bootstrap.recorder import Recorder
-from bootstrap.report import Deployment, Timing
+from bootstrap.report import Deployment, ImageLayer, Timing
 from bootstrap.sourcing import http_settings
 from bootstrap.state import Home, writable
 from images import build as images
@@ -125,6 +125,7 @@ def build(prepared: Prepared, home: Home, console: Console) -> Deployment:
         busy = phase.busy if phase.busy < phase.seconds else None
         started = offset + phase.started
         recorder.add(Timing(f"build.{phase.name}", phase.name, started, phase.seconds, busy=busy))
+    recorder.layers = tuple(ImageLayer(one.digest, one.size, one.about, one.outcome) for one in built.layers)
     recorder.facts.update(id=built.image_id, size=f"{built.size / 1e6:.0f} MB", **_layers(built, prepared.pull_rate))
     return deployments.save(home, recorder.section())
 

@@ -15,7 +15,7 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
 from bootstrap import startup, upstreams
-from bootstrap.report import File, Flow, Section, Timing, Upstream
+from bootstrap.report import File, Flow, ImageLayer, Section, Timing, Upstream
 from mirrors.artifact import FLOW_SECONDS, Fetched, Times
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ class Recorder:
     def __init__(self, kind: str, **facts: str) -> None:
         self.kind = kind
         self.facts = facts
+        self.layers: tuple[ImageLayer, ...] = ()
         self._zero = startup.began()
         self._began = datetime.fromtimestamp(time.time() - self.elapsed, timezone.utc)
         self._timings: list[Timing] = []
@@ -154,7 +155,7 @@ class Recorder:
         with self._adding:
             timings = tuple(sorted(self._timings, key=lambda timing: (timing.started, -timing.seconds)))
             files = tuple(sorted(self._files, key=lambda file: file.started))
-            lists = (timings, dict(self.facts), files, tuple(self._flows), tuple(self._upstreams))
+            lists = (timings, dict(self.facts), files, tuple(self._flows), tuple(self._upstreams), self.layers)
         return Section(self.kind, self._began.isoformat(timespec="milliseconds"), self.elapsed, *lists)
 
 

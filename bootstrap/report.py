@@ -106,6 +106,16 @@ class Upstream:
 
 
 @dataclass(frozen=True)
+class ImageLayer:
+    """A layer of an image: its digest, its size, what it holds, and how the other side came to have it."""
+
+    digest: str
+    bytes: int
+    about: str
+    outcome: str
+
+
+@dataclass(frozen=True)
 class Section:
     """One command's phases, with the facts that a reader needs to judge them (model, mirror, image, …)."""
 
@@ -117,6 +127,7 @@ class Section:
     files: tuple[File, ...] = ()
     flows: tuple[Flow, ...] = ()
     upstreams: tuple[Upstream, ...] = ()
+    layers: tuple[ImageLayer, ...] = ()
 
 
 @dataclass(frozen=True)

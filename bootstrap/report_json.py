@@ -9,9 +9,9 @@ from dataclasses import asdict, fields
 from functools import partial
 from typing import Any, TypeVar
 
-from bootstrap.report import Deployment, File, Flow, Section, Timing, Upstream
+from bootstrap.report import Deployment, File, Flow, ImageLayer, Section, Timing, Upstream
 
-_Row = TypeVar("_Row", Deployment, Section, Timing, File, Flow, Upstream)
+_Row = TypeVar("_Row", Deployment, Section, Timing, File, Flow, Upstream, ImageLayer)
 
 
 def write(deployment: Deployment) -> str:
@@ -91,4 +91,5 @@ _READERS: Mapping[str, Callable[[Any], Any]] = {
     "tuple[File, ...]": partial(_all, partial(_row, File)),
     "tuple[Flow, ...]": partial(_all, _flow),
     "tuple[Upstream, ...]": partial(_all, partial(_row, Upstream)),
+    "tuple[ImageLayer, ...]": partial(_all, partial(_row, ImageLayer)),
 }

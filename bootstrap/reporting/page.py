@@ -40,6 +40,7 @@ def _section(section: Section, lang: Language) -> str:
         waterfall.html(section, lang),
         _mirrors(section, lang),
         _prediction(section, lang),
+        _layers(section, lang),
         _files(section, lang),
         _covered(section, lang),
     )
@@ -109,6 +110,17 @@ def _how(fetch: Fetch, lang: Language) -> str:
     when = f" ({fetch.measured})" if fetch.measured else ""
     told = f": {seconds(fetch.seconds)} → {seconds(fetch.predicted)}" if fetch.predicted is not None else ""
     return f"{words.step(fetch.phase, lang)}, {size(fetch.bytes)}{told}. {fetch.upstream}:{rate} {fetch.how}{when}"
+
+
+def _layers(section: Section, lang: Language) -> str:
+    if not section.layers:
+        return ""
+    lines = [
+        [escape(one.about), size(one.bytes), escape(words.outcome(one.outcome, lang)), escape(one.digest)]
+        for one in section.layers
+    ]
+    names = ((words.say("layer", lang), ""), (words.say("bytes", lang), "number"), ("", ""), ("", "dim"))
+    return f"<details><summary>{words.say('layers', lang)}</summary>{document.table(names, lines)}</details>"
 
 
 def _files(section: Section, lang: Language) -> str:

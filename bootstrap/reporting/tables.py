@@ -18,6 +18,7 @@ from bootstrap.reporting.words import Language
 from bootstrap.units import seconds, signed, size
 
 _BAR, _SHORT_BAR = 30, 12  # characters
+_DIGEST = len("sha256:") + 12
 _ALMOST_ALL = 0.95  # of a section's time in its phases: less than that is said
 
 
@@ -82,6 +83,13 @@ def _section(section: Section, lang: Language) -> Iterator[RenderableType]:
         return shown
 
     yield ByWidth(draw)
+    if section.layers:
+        names = [words.say(name, lang) for name in ("layer", "bytes", "")]
+        layers = _table(f"\n  {words.say('layers', lang)}", [*names, ""], right=(1,))
+        for layer in section.layers:
+            cells = (f"    {escape(layer.about)}", size(layer.bytes), words.outcome(layer.outcome, lang))
+            layers.add_row(*cells, f"[dim]{escape(layer.digest[:_DIGEST])}…[/dim]")
+        yield layers
     yield from _remarks(section, lang)
 
 

@@ -36,6 +36,11 @@ _WORDS: Mapping[str, tuple[str, str]] = {
     "mirrors": ("Where the bytes came from", "数据来源"),
     "mirror": ("mirror", "镜像"),
     "share": ("share", "占比"),
+    "layers": ("Layers of the image, lowest first", "镜像的各层（自下而上）"),
+    "layer": ("layer", "层"),
+    "sent": ("sent", "已发送"),
+    "there already": ("there already", "原已存在"),
+    "mounted": ("mounted", "已挂载"),
     "files": ("Files that took longest", "耗时最长的文件"),
     "file": ("file", "文件"),
     "work": ("of work", "实际工作，分散进行"),
@@ -151,6 +156,11 @@ def section(kind: str, lang: Language) -> str:
 def fact(key: str, lang: Language) -> str:
     """What a section's fact is about."""
     return _FACTS.get(key, (key, key))[LANGUAGES.index(lang)]
+
+
+def outcome(name: str, lang: Language) -> str:
+    """How a layer came to be on the other side."""
+    return _WORDS.get(name, (name, name))[LANGUAGES.index(lang)]
 
 
 def phase(timing: Timing, lang: Language) -> str:

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from rich.console import Console, RenderableType
 
-from bootstrap import deployments, state, units, upstreams
-from bootstrap.report import LOCAL, Deployment, Section, Timing, Upstream
-from bootstrap.reporting import compare, predict, rows, shown, spans, tables, trace, words
+from bootstrap import deployments, report_json, state, units, upstreams
+from bootstrap.report import LOCAL, Deployment, ImageLayer, Section, Timing, Upstream
+from bootstrap.reporting import compare, page, predict, rows, shown, spans, tables, trace, words
 from mirrors import catalogue
 from mirrors.choose import Choice
 from mirrors.index import Listed
@@ -79,6 +79,19 @@ def test_the_table_shows_what_each_phase_took_and_moved() -> None:
 def test_the_table_says_where_its_phases_leave_time_out() -> None:
     text = printed(tables.deployment(Deployment("id", (replace(INSTALL, seconds=60.0),))))
     assert "Covered by phases: 39.6 s of 60.0 s" in text
+
+
+def test_the_layers_of_an_image_are_told_with_what_was_sent_of_them() -> None:
+    layers = (
+        ImageLayer(f"sha256:{0:064x}", 322_000_000, "i2v-setup: environment", "there already"),
+        ImageLayer(f"sha256:{1:064x}", 900_000, "i2v-setup: application", "sent"),
+    )
+    image = Deployment("id", (replace(INSTALL, kind="build-image", layers=layers),))
+    line = next(line for line in printed(tables.deployment(image)).splitlines() if "environment" in line)
+    assert line.split()[2:] == ["322.0", "MB", "there", "already", "sha256:000000000000…"]
+    assert "已发送" in printed(tables.deployment(image, "zh"))
+    assert f"sha256:{1:064x}" in page.html(image)
+    assert report_json.read(report_json.write(image)) == image
 
 
 def test_chinese_readers_read_chinese(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,11 +9,12 @@ import socket
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 import requests
-from docker.errors import ImageNotFound, NotFound
+from docker.errors import APIError, NotFound
 from pypi_simple import PYPI_SIMPLE_ENDPOINT
 
 from images.container import Container
@@ -43,10 +44,9 @@ def tag(engine: Engine) -> Iterator[str]:
     yield name
     for image in engine.client.images.list(all=False):
         if image.id not in before and (name in image.tags or not image.tags):
-            try:
+            # One that somebody else removed, or that is in use, is not ours.
+            with suppress(APIError):
                 engine.client.images.remove(str(image.id), force=True)
-            except ImageNotFound:
-                continue
 
 
 @pytest.fixture

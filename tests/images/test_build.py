@@ -17,15 +17,20 @@ from urllib.request import getproxies
 import certifi
 import pytest
 
+from images import layout, references
 from images.build import build, plan
 from images.engine import Engine
 from images.errors import EngineUnavailable, ImageError
 from images.inputs import Recipe
-from images.spec import ImageSpec
+from images.pull import pull
+from images.spec import Destination, ImageSpec
+from images.unpack import unpacked
 from runtime.models import ModelSpec
+from tests.images.registries import real_registry
 
 _TOKEN = "planted-token-5e3f"
 _CA_MARK = "planted-authority-9c1d"
+_SECRETS = (_TOKEN.encode(), _CA_MARK.encode(), b64encode(f"user:{_TOKEN}".encode()))
 
 docker = pytest.mark.docker
 MakeRecipe = Callable[[str], Recipe]
@@ -169,6 +174,23 @@ def test_no_secret_reaches_the_image_or_a_command_line(
 
 
 @docker
+def test_no_secret_reaches_what_is_pushed_or_written(
+    spec: ImageSpec, small_recipe: Recipe, free_port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _plant(monkeypatch, tmp_path)
+    said: list[str] = []
+    archive = tmp_path / "image.tar"
+    with real_registry(tmp_path, free_port) as host:
+        destination = Destination(push=f"{host}/i2v:1", output=archive)
+        build(spec, said.append, destination=destination, recipe=small_recipe, scratch=tmp_path)
+        for image in (pull(references.parse(f"{host}/i2v:1")), layout.read(archive)):
+            layers = [b"".join(unpacked(layer)) for layer in image.layers]
+            assert any(b"annotated_doc" in layer for layer in layers)
+            words = [repr(said).encode(), image.manifest.content, image.config.content, *layers]
+            assert not [secret for secret in _SECRETS if any(secret in text for text in words)]
+
+
+@docker
 def test_no_secret_of_a_plain_build_reaches_the_image(
     spec: ImageSpec,
     small_recipe: Recipe,
@@ -204,9 +226,8 @@ def _assert_without_secrets(engine: Engine, tag: str, said: list[str]) -> None:
     """Neither in what was said, nor in the image's configuration, labels, history, or files of any layer."""
     image = engine.client.images.get(tag)
     words = repr((said, image.attrs, image.history())).encode()
-    secrets = [secret.encode() for secret in (_TOKEN, _CA_MARK)] + [b64encode(f"user:{_TOKEN}".encode())]
-    assert not [secret for secret in secrets if secret in words]
-    assert not [name for name, content in _files(engine, tag) if any(secret in content for secret in secrets)]
+    assert not [secret for secret in _SECRETS if secret in words]
+    assert not [name for name, content in _files(engine, tag) if any(secret in content for secret in _SECRETS)]
 
 
 def _plant(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
