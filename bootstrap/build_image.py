@@ -8,6 +8,7 @@ from pathlib import Path
 
 from bootstrap import deployments, image_packages, pip_settings, weights, wheels
 from bootstrap.console import Console
+from bootstrap.deploying import DeployFiles, wanted
 from bootstrap.errors import UsageProblem
 from bootstrap.image_packages import Packages
 from bootstrap.recorder import Recorder
@@ -42,6 +43,8 @@ class Request:
     push: str | None = None
     output: Path | None = None
     pull_rate: float = 1000.0
+    deploy_files: Path | None = None
+    weights_image: str | None = None
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,7 @@ class Prepared:
     http: HttpSettings
     recorder: Recorder
     pull_rate: float
+    files: DeployFiles | None
 
 
 def prepare(request: Request, home: Home, console: Console, *, keep: bool = True) -> Prepared:
@@ -69,21 +73,23 @@ def prepare(request: Request, home: Home, console: Console, *, keep: bool = True
         NoMirror: none can serve the lock. ImageError: there is no lock for the build, or no image to put weights into.
     """
     _check(request)
+    files = wanted(request.deploy_files, request.weights_image, request.weights)
     model = models.model(request.model)
     known = weights.known(home, model)
     tag = request.tag or f"i2v-{model.id}:latest"
     recorder = Recorder("build-image", model=model.id, image=tag)
     destination, http = Destination(request.push, request.output), http_settings(pip_settings.read())
-    packages, there, base = Packages(), None, ""
+    packages, there, base, torch_build = Packages(), None, "", ""
     if request.on is not None:
         there = _look(request.on, destination, known, http, console, recorder)
+        torch_build = there.torch_build
     elif request.weights != "volume":
         packages = image_packages.find(request.torch, request.mirror, http, home, console, recorder, keep=keep)
-        base = request.base_image or BASE_IMAGE
+        base, torch_build = request.base_image or BASE_IMAGE, packages.torch_build
     spec = ImageSpec(
         tag,
         base,
-        packages.torch_build,
+        torch_build,
         known,
         home.models,
         packages.paths(home),
@@ -92,7 +98,8 @@ def prepare(request: Request, home: Home, console: Console, *, keep: bool = True
         slim=there,
     )
     steps = images.plan(spec, destination=destination, wheel_bytes=packages.size)
-    return Prepared(spec, destination, steps, packages, http, recorder, request.pull_rate)
+    steps += (files.step,) if files else ()
+    return Prepared(spec, destination, steps, packages, http, recorder, request.pull_rate, files)
 
 
 def build(prepared: Prepared, home: Home, console: Console) -> Deployment:
@@ -127,7 +134,19 @@ def build(prepared: Prepared, home: Home, console: Console) -> Deployment:
         recorder.add(Timing(f"build.{phase.name}", phase.name, started, phase.seconds, busy=busy))
     recorder.layers = tuple(ImageLayer(one.digest, one.size, one.about, one.outcome) for one in built.layers)
     recorder.facts.update(id=built.image_id, size=f"{built.size / 1e6:.0f} MB", **_layers(built, prepared.pull_rate))
+    write_files(prepared, home, console, built.image_id)
     return deployments.save(home, recorder.section())
+
+
+def write_files(prepared: Prepared, home: Home, console: Console, digest: str = "") -> None:
+    """Write the files that deploy the image, if they were asked for.
+
+    Raises:
+        ImageError: they cannot be written.
+    """
+    if prepared.files is not None:
+        for path in prepared.files.write(prepared.spec, prepared.destination, home, digest):
+            console.say(f"written: {path}")
 
 
 def _layers(built: Built, pull_rate: float) -> dict[str, str]:

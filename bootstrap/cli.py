@@ -27,6 +27,7 @@ from bootstrap.commands.report import report
 from bootstrap.commands.run import run
 from bootstrap.commands.shared import FAILED, Group, examples, is_json_wanted
 from bootstrap.commands.status import status
+from bootstrap.commands.stop import stop
 from bootstrap.commands.undo import undo
 from bootstrap.terminal import harmless
 
@@ -121,7 +122,23 @@ def main(ctx: click.Context, quiet: bool) -> None:
 
 
 for command in (
-    *(detect, install, generate, run, status, logs, build_image, report, env, bundle, models, mirrors, undo, clean),
+    *(
+        detect,
+        install,
+        generate,
+        run,
+        status,
+        logs,
+        stop,
+        build_image,
+        report,
+        env,
+        bundle,
+        models,
+        mirrors,
+        undo,
+        clean,
+    ),
 ):
     main.add_command(command)
 

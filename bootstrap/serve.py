@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -75,7 +75,8 @@ def run_local(home: Home, serving: Serving, console: Console) -> None:
         spawn.process(command, env=generation.environ(), stdout=sys.stderr, stderr=subprocess.PIPE) as child,
     ):
         output.follow(child)
-        note = Running(serving.url, serving.port, child.pid, running.process_began(child.pid), model.id)
+        began = running.process_began(child.pid)
+        note = Running(serving.url, serving.port, child.pid, began, drain=serving.drain, model=model.id)
         with running.noted(home, replace(note, environment=generation.name, log=str(log), data=str(data))):
             _follow(serving.url, recorder, check, console, pid=child.pid)
             _announce(deployments.save(home, recorder.section()), serving.url, console)
@@ -93,24 +94,28 @@ def run_docker(home: Home, tag: str, port: int, gpus: str | None, console: Conso
         SetupError: it ended later, by itself.
     """
     recorder = Recorder("run", image=tag)
-    with docker.connect() as engine:
+    url, began = Serving(port=port).url, running.process_began(os.getpid())
+    with docker.connect() as engine, ExitStack() as stack:
+        name = container.name_of(tag)
+        note = Running(url, port, os.getpid(), began, image=tag, container=name, engine=engine.address, drain=drain)
+        # Before there is a container: were we killed now, it could still be found.
+        stack.enter_context(running.noted(home, note))
         with console.working("start the container"), recorder.phase("container", "start the container"):
             model_dir = _to_mount(home, engine.image(tag))
-            started = container.start(engine, tag, port, gpus, drain=drain, model_dir=model_dir)
-        note = Running(started.url, port, os.getpid(), running.process_began(os.getpid()), image=tag)
-        with started, running.noted(home, replace(note, container=started.name)):
-            status = _follow(started.url, recorder, started.check, console)
-            recorder.facts["model"] = str(status["model"])
-            _announce(deployments.save(home, recorder.section()), started.url, console)
+            started = container.start(engine, tag, port, gpus, drain=drain, model_dir=model_dir, mark=note.mark)
+            stack.enter_context(started)
+        status = _follow(started.url, recorder, started.check, console)
+        recorder.facts["model"] = str(status["model"])
+        _announce(deployments.save(home, recorder.section()), started.url, console)
+        try:
+            _check_end(started.wait())
+        except KeyboardInterrupt:
             try:
-                _check_end(started.wait())
-            except KeyboardInterrupt:
                 _say_stopping(drain, console)
-                try:
-                    started.stop()
-                except KeyboardInterrupt:
-                    console.say("stopping at once …")
-                    started.stop(at_once=True)
+                started.stop()
+            except KeyboardInterrupt:
+                console.say("stopping at once …")
+                started.stop(at_once=True)
 
 
 def _to_mount(home: Home, image: docker.Image) -> Path | None:
@@ -137,8 +142,8 @@ def _stop(child: subprocess.Popen[str], drain: float, console: Console) -> int:
 
     The server alone is asked: its worker goes on until it is told to end, so that no attempt counts as a failed one.
     """
-    _say_stopping(drain, console)
     try:
+        _say_stopping(drain, console)
         child.terminate()
         with suppress(subprocess.TimeoutExpired):
             return child.wait(drain + _GRACE)

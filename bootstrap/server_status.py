@@ -11,7 +11,8 @@ from typing import Any
 
 import psutil
 
-from bootstrap import running
+from bootstrap import abandoned, running
+from bootstrap.abandoned import Abandoned
 from bootstrap.asking import Asking
 from bootstrap.running import Running
 from bootstrap.state import Home
@@ -54,6 +55,7 @@ class Status:
         device_memory: bytes that the device has, and those that the model and a video had when it was last asked.
         uptime_s: since its process was started.
         last_errors: what its log says of errors, the newest last.
+        abandoned: containers whose `run` was killed.
     """
 
     running: bool
@@ -73,13 +75,14 @@ class Status:
     device_memory: Mapping[str, int] | None = None
     uptime_s: float | None = None
     last_errors: Sequence[str] = ()
+    abandoned: Sequence[Abandoned] = ()
 
 
 def status(home: Home, port: int | None = None) -> Status:
     """What is known of the server that runs here, on that port or at all. Changes nothing."""
-    server = running.find(home, port)
+    server, left = running.find(home, port), abandoned.find(home, port)
     if server is None:
-        return Status(running=False, last_errors=_errors(running.log_file(home)))
+        return Status(running=False, last_errors=_errors(running.log_file(home)), abandoned=left)
     with Asking(home, server.url) as asking:
         ready = _of_this_one(asking.document("/ready", refused=True), server)
         queue = _queue(asking, server) if ready else None
@@ -99,7 +102,22 @@ def status(home: Home, port: int | None = None) -> Status:
         device_memory=told.get("memory"),
         uptime_s=round(time.time() - server.began, 1),
         last_errors=_errors(Path(server.log)) if server.log else (),
+        abandoned=left,
     )
+
+
+def is_stopping(home: Home, server: Running) -> bool:
+    """Whether it was told to end, and finishes a job first."""
+    with Asking(home, server.url) as asking:
+        told = _of_this_one(asking.document("/ready", refused=True), server)
+    return bool(told and told.get("stopping"))
+
+
+def progress(home: Home, server: Running) -> str:
+    """The job that is made, and how far it is, in a line; empty where that is not known."""
+    with Asking(home, server.url) as asking:
+        queue = _queue(asking, server)
+    return _at_work(queue[1]) if queue and queue[1] else ""
 
 
 def rows(found: Status) -> Iterator[tuple[str, str]]:
@@ -126,6 +144,15 @@ def rows(found: Status) -> Iterator[tuple[str, str]]:
             yield "log", server.log
     for line in found.last_errors:
         yield "last errors", logs.readable(line)
+    yield from _left(found)
+
+
+def _left(found: Status) -> Iterator[tuple[str, str]]:
+    for it in found.abandoned:
+        if it.up:
+            yield "left running", f"the container {it.server.container}, whose `run` was killed: i2v-setup stop"
+        elif it.up is None:
+            yield "perhaps left", f"the container {it.server.container}, whose `run` was killed: {it.reason}"
 
 
 def _of_the_model(found: Status) -> Iterator[tuple[str, str]]:

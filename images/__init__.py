@@ -10,6 +10,8 @@
       push, pull, registry         to and from a registry
     verify, opening, contents      an image held against what it claims, wherever it is
     engine, container              the engine, and a server that runs in it
+    deploy_files, deployable       the files that start it elsewhere; sandbox: what it may do, wherever it runs
+      compose_file, kubernetes_file
 
 Nothing here changes more of the machine than an engine's images, its containers, and the files that are asked for.
 """

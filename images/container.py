@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from docker.errors import APIError, NotFound
 from docker.types import DeviceRequest, LogConfig
 
+from images import sandbox
 from images.engine import Engine, engine_errors
 from images.errors import ImageError
 from images.spec import WEIGHTS_LABEL
@@ -21,14 +22,11 @@ if TYPE_CHECKING:
     from docker.models.containers import Container as DockerContainer
 
 LABEL = "i2v-setup.container"
-_SERVER_PORT = "8000/tcp"
-_LOOPBACK = "127.0.0.1"
-_TMP_BYTES = 1 << 30
-_SHM_BYTES = 1 << 30  # torch passes tensors between processes through it
+_MARK_LABEL = "i2v-setup.container.mark"
+_SERVER_PORT = f"{sandbox.PORT}/tcp"
 _MEMORY_SHARE = 0.9  # of the engine's machine: better this container is killed than something else
-_PROCESSES = 4096
-_GRACE_SECONDS = 15
 _SHOWN_LINES = 5
+_ENDED = ("created", "exited", "dead")
 _PORT_TAKEN = ("already allocated", "address already in use", "ports are not available")
 _NOT_IN_NAMES = re.compile(r"[^a-zA-Z0-9_.-]+")
 _NO_GPU_HINT = (
@@ -42,7 +40,7 @@ class Container:
 
     def __init__(self, container: DockerContainer, url: str, drain: float = 0.0) -> None:
         self._container = container
-        self._patience = round(drain + _GRACE_SECONDS)
+        self._patience = round(drain + sandbox.GRACE_SECONDS)
         self.name = container.name or ""
         self.url = url
 
@@ -50,14 +48,23 @@ class Container:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.stop()
+        try:
+            self.stop()
+        except KeyboardInterrupt:  # whoever does not want to wait wants it gone all the same
+            self.stop(at_once=True)
+            raise
+
+    @property
+    def running(self) -> bool:
+        """Whether it had not ended when it was looked at last."""
+        return self._container.status not in _ENDED
 
     def check(self) -> None:
         """Raise `ImageError` with the container's last words if it has ended."""
         with engine_errors(f"look at the container {self.name}"):
             self._container.reload()
         state = self._container.attrs["State"]
-        if state["Status"] not in ("exited", "dead"):
+        if self.running:
             return
         if state.get("OOMKilled"):
             raise ImageError(
@@ -88,7 +95,27 @@ class Container:
                 pass
 
 
-def start(
+def name_of(tag: str) -> str:
+    """The name of an image's container, where it is given no other."""
+    return _NOT_IN_NAMES.sub("-", tag)
+
+
+def marked(engine: Engine, mark: str, drain: float = 0.0) -> Container | None:
+    """The container that was started with that mark, whether it has ended or not; None if it was removed."""
+    with engine_errors("look for the container that was left"):
+        label = f"{_MARK_LABEL}={mark}"
+        found = engine.client.containers.list(all=True, filters={"label": label}, ignore_removed=True)
+    return Container(found[0], "", drain) if found else None
+
+
+def names(engine: Engine) -> tuple[str, ...]:
+    """The containers of servers that run in the engine, whoever started them."""
+    with engine_errors("list the containers"):
+        found = engine.client.containers.list(filters={"label": LABEL}, ignore_removed=True)
+        return tuple(one.name or "" for one in found)
+
+
+def start(  # noqa: PLR0913 - a setting each
     engine: Engine,
     tag: str,
     port: int | None = None,
@@ -97,6 +124,7 @@ def start(
     *,
     drain: float = 0.0,
     model_dir: Path | None = None,
+    mark: str = "",
 ) -> Container:
     """Start the image's server, published on 127.0.0.1 only.
 
@@ -110,11 +138,12 @@ def start(
         name: The container's name; None makes one of the tag. One of that name that has ended is replaced.
         drain: For how many seconds a stop waits for the job that is being made.
         model_dir: The model's files, for an image that has none: mounted, and never written to.
+        mark: What `marked` finds the container by.
 
     Raises:
         ImageError: No such image, it wants a model, the port or name is taken, or no GPUs can be given.
     """
-    name = name or _NOT_IN_NAMES.sub("-", tag)
+    name = name or name_of(tag)
     image = engine.image(tag)
     if image.labels.get(WEIGHTS_LABEL) == "mounted" and model_dir is None:
         raise ImageError(f"the image {tag} has no model in it", "start it with the directory of the model's files")
@@ -127,7 +156,8 @@ def start(
             engine.client.volumes.create(_volume(name), labels={LABEL: name})
             options = _options(name, port, gpus, info.memory)
             if model_dir is not None:
-                options["volumes"][str(model_dir.absolute())] = {"bind": "/model", "mode": "ro"}
+                options["volumes"][str(model_dir.absolute())] = {"bind": sandbox.MODEL, "mode": "ro"}
+            options["labels"] |= {_MARK_LABEL: mark} if mark else {}
             options["command"] += ["--drain", f"{drain:g}"] if drain else []
             container = engine.client.containers.create(tag, **options)
         except APIError as error:
@@ -140,7 +170,9 @@ def start(
                 raise _explain(error, name, port) from error
             container.reload()
         bindings = container.ports.get(_SERVER_PORT)
-        started = Container(container, f"http://{_LOOPBACK}:{bindings[0]['HostPort'] if bindings else port}", drain)
+        started = Container(
+            container, f"http://{sandbox.LOOPBACK}:{bindings[0]['HostPort'] if bindings else port}", drain
+        )
         started.check()
     except BaseException:
         container.remove(force=True)
@@ -156,18 +188,20 @@ def _options(name: str, port: int | None, gpus: str | None, memory: int) -> dict
         "labels": {LABEL: name},
         # It listens on all of its own interfaces; that this machine's loopback is the only way there lets it
         # do without an API key.
-        "command": ["--published-on", _LOOPBACK],
-        "ports": {_SERVER_PORT: (_LOOPBACK, port)},
-        "volumes": {_volume(name): {"bind": "/data", "mode": "rw"}},
+        "command": ["--published-on", sandbox.LOOPBACK],
+        "ports": {_SERVER_PORT: (sandbox.LOOPBACK, port)},
+        "volumes": {_volume(name): {"bind": sandbox.DATA, "mode": "rw"}},
         "read_only": True,
-        "tmpfs": {"/tmp": f"rw,nosuid,nodev,size={_TMP_BYTES},mode=1777"},  # noqa: S108 - the container's own
+        "tmpfs": {"/tmp": f"rw,nosuid,nodev,size={sandbox.TMP_BYTES},mode=1777"},  # noqa: S108 - the container's own
         "cap_drop": ["ALL"],
         "security_opt": ["no-new-privileges:true"],
-        "pids_limit": _PROCESSES,
-        "shm_size": _SHM_BYTES,
+        "pids_limit": sandbox.PROCESSES,
+        "shm_size": sandbox.SHM_BYTES,
         "mem_limit": limit,
         "memswap_limit": limit,
-        "log_config": LogConfig(type=LogConfig.types.JSON, config={"max-size": "10m", "max-file": "3"}),
+        "log_config": LogConfig(
+            type=LogConfig.types.JSON, config={"max-size": sandbox.LOG_SIZE, "max-file": sandbox.LOG_FILES}
+        ),
         "device_requests": [_device_request(gpus)] if gpus else None,
         "use_config_proxy": False,  # it needs no network, and a proxy's password would be plain to see
     }
@@ -187,16 +221,17 @@ def _remove_ended(engine: Engine, name: str) -> None:
     """Make way for a new container where ours of that name has ended without being removed."""
     with engine_errors(f"look for the container {name}"):
         for old in engine.client.containers.list(all=True, filters={"name": f"^/{name}$", "label": LABEL}):
-            if old.status in ("created", "exited", "dead"):
+            if old.status in _ENDED:
                 old.remove()
 
 
 def _explain(error: APIError, name: str, port: int | None) -> ImageError:
     text = str(error.explanation or error)
     if any(sign in text for sign in _PORT_TAKEN):
-        return ImageError(f"port {port} on {_LOOPBACK} is taken", "choose another one: --port N")
+        return ImageError(f"port {port} on {sandbox.LOOPBACK} is taken", "choose another one: --port N")
     if "is already in use by container" in text:
-        return ImageError(f"a container named {name} is there already", f"stop it: docker rm --force {name}")
+        hint = f"stop it: i2v-setup stop, or docker rm --force {name}"
+        return ImageError(f"a container named {name} is there already", hint)
     if "could not select device driver" in text:
         return ImageError("this Docker engine cannot give GPUs to containers", _NO_GPU_HINT)
     return ImageError(f"the container cannot start: {text}", "see the engine's own log")

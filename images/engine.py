@@ -73,10 +73,14 @@ class Image:
 
 
 class Engine:
-    """A connection to the engine that the docker command would use. Close it, or use it in a `with`."""
+    """A connection to the engine that the docker command would use. Close it, or use it in a `with`.
 
-    def __init__(self, client: docker.DockerClient) -> None:
+    `address` is where it is: a socket's or a machine's.
+    """
+
+    def __init__(self, client: docker.DockerClient, address: str) -> None:
         self.client = client
+        self.address = address
 
     def __enter__(self) -> Engine:
         return self
@@ -153,7 +157,7 @@ def connect() -> Engine:
         client = docker.DockerClient(base_url=address, tls=tls, timeout=_API_SECONDS)
     except (DockerException, requests.RequestException, OSError) as error:
         raise _unavailable(address, error) from error
-    return Engine(client)
+    return Engine(client, address)
 
 
 def find_buildx() -> Buildx:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ def find(name: str, architecture: str, http: HttpSettings | None = None) -> Slim
     """
     slim = _on_disk(name, architecture) if Path(name).exists() else _on_registry(name, architecture, http)
     _check(slim, architecture)
-    return slim
+    return replace(slim, torch_build=labels_of(slim.image).get(LOCK_LABEL, ""))
 
 
 def doubt(slim: Slim, model: ModelSpec) -> str:

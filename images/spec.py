@@ -35,11 +35,19 @@ VERSION_LABEL = "org.opencontainers.image.version"
 
 @dataclass(frozen=True)
 class Slim:
-    """An image without weights that is there already: what the user calls it, its blobs, and where on a registry."""
+    """An image without weights that is there already.
+
+    Attributes:
+        name: What the user calls it.
+        image: Its blobs.
+        reference: Where it is on a registry, if it is on one.
+        torch_build: Names the lock in it; "" if it does not say.
+    """
 
     name: str
     image: Image
     reference: Reference | None = None
+    torch_build: str = ""
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ async def ready(use: Use) -> JSONResponse:
     state = use.dispatcher.state
     body = {
         "ready": state.ready,
+        "stopping": use.dispatcher.draining,
         "model": use.spec.id,
         "note": use.spec.note,
         "device": state.device,

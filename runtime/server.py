@@ -4,8 +4,8 @@
 
 SIGHUP has the model loaded anew; the worker that serves goes on until the new one is ready. SIGTERM and SIGINT end it:
 what is being made goes back to the queue, or with `--drain` is finished first, until a second signal comes. The API key
-comes in I2V_API_KEY, never on the command line, where others could read it. This process never imports torch. Knows
-nothing of how the environment or the model came here.
+comes in I2V_API_KEY, or in the file that I2V_API_KEY_FILE names, never on the command line, where others could read it.
+This process never imports torch. Knows nothing of how the environment or the model came here.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, get_args
 
-from runtime import logs
+from runtime import api_key, logs
 from runtime.dispatcher import Dispatcher
 from runtime.jobs import MAX_WAITING, JobStore
 from runtime.measurements import Measurements
@@ -44,7 +44,6 @@ _log = logging.getLogger("runtime.server")
 _GRACE_SECONDS = 3
 #: Between two looks whether the last job has ended.
 _LOOK_SECONDS = 0.1
-_KEY_VARIABLE = "I2V_API_KEY"
 _DAY = 24 * 3600
 
 
@@ -109,13 +108,13 @@ def _parser() -> argparse.ArgumentParser:
 
 def _serve(arguments: argparse.Namespace, log: logs.Logs) -> None:
     loadings = _loadings(arguments)
-    key = os.environ.pop(_KEY_VARIABLE, "")  # the worker has no need of it
+    key = api_key.take()
     log.hide(key)
     reached_at = arguments.published_on or arguments.host
     private = is_loopback(reached_at)
     if not (key or private):
         raise RuntimeProblem(
-            f"others can reach {reached_at}, and there is no API key", f"set {_KEY_VARIABLE}, or serve on 127.0.0.1"
+            f"others can reach {reached_at}, and there is no API key", f"set {api_key.VARIABLE}, or serve on 127.0.0.1"
         )
     listener = _bind(arguments.host, arguments.port)
     metrics = Metrics()
@@ -137,9 +136,8 @@ def _serve(arguments: argparse.Namespace, log: logs.Logs) -> None:
         from runtime.guard import ApiKey
         from runtime.services import Services
 
-        api_key = ApiKey(key) if key else None
         services = Services(store, dispatcher, metrics, _setup(arguments), lambda: log.errors)
-        app = create_app(services, api_key=api_key, loopback_only=private)
+        app = create_app(services, api_key=ApiKey(key) if key else None, loopback_only=private)
         asyncio.run(_listen(app, listener, dispatcher, arguments.drain))
     finally:
         dispatcher.stop()

@@ -17,6 +17,7 @@ from bootstrap.terminal import harmless
     epilog=examples(
         "i2v-setup build-image --model demo --tag i2v-demo",
         "i2v-setup build-image --push registry.example/i2v:1",
+        "i2v-setup build-image --push registry.example/i2v:1 --deploy-files deploy",
         "i2v-setup build-image --weights volume -o weights.tar",
         "i2v-setup build-image --on registry.example/i2v-slim:1 --push registry.example/i2v:1",
         "i2v-setup build-image --dry-run",
@@ -56,6 +57,17 @@ from bootstrap.terminal import harmless
     metavar="MBIT",
     help="Mbit/s for the estimate of how long a pull will take.",
 )
+@click.option(
+    "--deploy-files",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Write the files for Docker Compose and Kubernetes that deploy it there; with --dry-run, them alone.",
+)
+@click.option(
+    "--weights-image",
+    metavar="REF",
+    help="For those files, with --weights mounted: the image of the weights alone that is mounted.",
+)
 @torch_option
 @mirror_option
 @click.option("--dry-run", is_flag=True, help="Show what would be built.")
@@ -82,6 +94,7 @@ def build_image(ctx: click.Context, /, dry_run: bool, verify: str | None, as_jso
             console.data(prepared.steps)
         else:
             console.table(present.image_table(prepared.steps))
+        command.write_files(prepared, home(), console)
         return
     deployment = command.build(prepared, home(), console)
     if as_json:

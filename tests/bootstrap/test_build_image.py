@@ -1,7 +1,16 @@
 """What build-image is asked for, and what it says before it does anything."""
 
-import pytest
+from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
+import yaml
+
+from bootstrap.deploying import DeployFiles
+from bootstrap.state import Home
+from images.spec import Destination, ImageSpec
+from runtime.models import model
 from tests.conftest import Invoke
 
 
@@ -31,3 +40,59 @@ def test_the_plan_of_weights_alone_has_no_packages(invoke: Invoke) -> None:
     assert "alone in their image" in result.output
     assert "some.registry/w:1" in result.output
     assert "wheels" not in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("--weights", "volume", "--deploy-files", "deploy"), "an image of the weights alone serves nothing"),
+        (("--weights-image", "some.registry/w:1"), "--weights-image goes with --weights mounted"),
+        (("--weights", "mounted", "--weights-image", "some.registry/w:1"), "--weights-image goes with"),
+        (("--weights", "mounted", "--deploy-files", "deploy", "--weights-image", "Not A/Name"), "Not A/Name"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_deploy_files_that_make_no_sense_are_refused_first(
+    invoke: Invoke, arguments: tuple[str, ...], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = invoke("build-image", *arguments)
+    assert result.exit_code != 0
+    assert told in result.stderr
+    assert not (tmp_path / "deploy").exists()
+
+
+def test_a_changed_deploy_file_is_told_before_anything_is_built(invoke: Invoke, tmp_path: Path) -> None:
+    (tmp_path / "compose.yaml").write_text("services: {}\n")
+    result = invoke("build-image", "--deploy-files", str(tmp_path))
+    assert result.exit_code == 1
+    assert "compose.yaml was changed, or is somebody else's" in result.stderr
+    assert (tmp_path / "compose.yaml").read_text() == "services: {}\n"
+
+
+def test_a_dry_run_writes_the_deploy_files_alone(invoke: Invoke, home: Path, tmp_path: Path) -> None:
+    directory = tmp_path / "deploy"
+    arguments = ("--torch", "cu130", "--weights", "mounted", "--deploy-files", str(directory))
+    result = invoke("build-image", "--dry-run", *arguments)
+    assert result.exit_code == 0, result.stderr
+    assert f"{directory}: compose.yaml, kubernetes.yaml" in " ".join(result.stdout.split())
+    server = yaml.safe_load((directory / "compose.yaml").read_text())["services"]["server"]
+    assert server["image"] == "i2v-demo:latest"
+    assert "deploy" in server
+    assert server["volumes"][1]["source"].startswith(str(home))
+
+
+@pytest.mark.parametrize(
+    ("push", "digest", "image"),
+    [
+        (None, "sha256:1", "mine:1"),
+        ("some.registry/i2v:1", "sha256:1", "some.registry/i2v:1@sha256:1"),
+        ("some.registry/i2v:1", "", "some.registry/i2v:1"),
+    ],
+)
+def test_a_pushed_image_is_named_by_its_digest(push: str | None, digest: str, image: str, tmp_path: Path) -> None:
+    spec = ImageSpec("mine:1", "base", "cpu", model("demo"), tmp_path, {})
+    home = Home(tmp_path, tmp_path, tmp_path, tmp_path)
+    compose, kubernetes = DeployFiles(tmp_path / "deploy").write(spec, Destination(push), home, digest)
+    assert yaml.safe_load(compose.read_text())["services"]["server"]["image"] == image
+    assert f'image: "{image}"' in kubernetes.read_text()

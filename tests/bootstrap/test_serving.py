@@ -7,14 +7,11 @@ import os
 import pty
 import re
 import signal
-import socket
 import subprocess
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
@@ -24,11 +21,11 @@ from bootstrap import running, server_log
 from bootstrap.state import Home
 from runtime import kept_jobs
 from tests.bootstrap import small_home
-from tests.conftest import COMMAND, HAS_RUNTIME, PHOTO, Tool, tool_in
+from tests.bootstrap.servers import at_work, free_port, started, submit, told, wait_until
+from tests.conftest import COMMAND, HAS_RUNTIME, Tool, tool_in
 
 pytestmark = pytest.mark.skipif(not HAS_RUNTIME, reason="the server needs the runtime's dependencies")
 
-LONG = {"size": "256x256", "num_frames": "8", "num_inference_steps": "200", "seed": "7"}
 PHASES = ["server", "worker imports", "model load", "warm-up", "first frame"]
 
 
@@ -60,62 +57,6 @@ def on_a_terminal(said: Path) -> Iterator[Path]:
         os.close(theirs)
         copying.join()
         os.close(ours)
-
-
-@contextmanager
-def started(home: Home, log: Path, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
-    """`run` as a process, what it says in a file."""
-    environment = {**os.environ, "I2V_SETUP_HOME": str(home.data), "OMP_NUM_THREADS": "2"}
-    with log.open("wb") as file:
-        process = subprocess.Popen([*COMMAND, "run", *arguments], env=environment, stderr=file)
-    try:
-        yield process
-    finally:
-        if process.poll() is None:
-            for child in psutil.Process(process.pid).children(recursive=True):
-                child.kill()
-            process.kill()
-        process.wait()
-
-
-def wait_until(condition: Callable[[], Any]) -> Any:
-    end = time.monotonic() + 200
-    while time.monotonic() < end:
-        if value := condition():
-            return value
-        time.sleep(0.05)
-    raise AssertionError("it never happened")
-
-
-def free_port() -> str:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return str(probe.getsockname()[1])
-
-
-def told(tool: Tool, code: int) -> dict[str, Any]:
-    """What `status --json` says."""
-    done = tool("status", "--json", check=False)
-    assert done.returncode == code, done.stderr
-    return dict(json.loads(done.stdout))
-
-
-def submit(url: str) -> str:
-    with PHOTO.open("rb") as photo:
-        answer = requests.post(f"{url}/v1/videos", data=LONG, files={"input_reference": photo}, timeout=30)
-    assert answer.status_code == 202, answer.text
-    return str(answer.json()["id"])
-
-
-def at_work(tool: Tool) -> dict[str, Any]:
-    """The status once the server has told a step of a job."""
-
-    def look() -> dict[str, Any] | None:
-        now = told(tool, 0)
-        return now if now["at"] and now["at"]["step"] else None
-
-    found: dict[str, Any] = wait_until(look)
-    return found
 
 
 def test_where_no_server_runs_that_is_said_with_3(tool: Tool) -> None:

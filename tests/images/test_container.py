@@ -11,22 +11,12 @@ import requests
 from images.container import Container, start
 from images.engine import Engine
 from images.errors import ImageError
+from tests.images import stand_ins
 
 Answering = Callable[[Container], None]
 
 pytestmark = pytest.mark.docker
 
-_SERVER = """
-import json, signal, sys
-from http.server import BaseHTTPRequestHandler, HTTPServer
-class Handler(BaseHTTPRequestHandler):
-    def do_GET(self):
-        self.send_response(200); self.end_headers()
-        self.wfile.write(json.dumps({'arguments': sys.argv[1:], 'kept': open('/data/kept').read()}).encode())
-signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-open('/data/kept', 'a').write('x'); open('/tmp/used', 'w').write('x')
-HTTPServer(('0.0.0.0', 8000), Handler).serve_forever()
-"""
 _DYING = """
 import sys
 print('Traceback', file=sys.stderr); print('error: the model is damaged', file=sys.stderr)
@@ -34,21 +24,9 @@ print('hint: fetch it again', file=sys.stderr); sys.exit(1)
 """
 
 
-def _image(engine: Engine, base_image: str, tag: str, program: str) -> str:
-    """An image of the base image and one Python program, made without a build."""
-    made = engine.client.containers.create(base_image, ["true"])
-    entrypoint = ["/usr/bin/env", "python3", "-c", program]
-    try:
-        name, _, label = tag.partition(":")
-        made.commit(name, label, conf={"Entrypoint": entrypoint, "Cmd": [], "ExposedPorts": {"8000/tcp": {}}})
-    finally:
-        made.remove()
-    return tag
-
-
 @pytest.fixture
 def server(engine: Engine, base_image: str, tag: str) -> str:
-    return _image(engine, base_image, tag, _SERVER)
+    return stand_ins.image(engine, base_image, tag, stand_ins.SERVER)
 
 
 @pytest.fixture
@@ -137,7 +115,7 @@ def test_one_that_was_left_behind_makes_way(
 def test_one_that_dies_at_the_start_gives_its_own_reason(
     engine: Engine, base_image: str, tag: str, container_name: str, answering: Answering
 ) -> None:
-    image = _image(engine, base_image, tag, _DYING)
+    image = stand_ins.image(engine, base_image, tag, _DYING)
     with (
         pytest.raises(ImageError, match="ended with exit code 1: the model is damaged") as caught,
         start(engine, image, name=container_name) as container,
@@ -150,7 +128,7 @@ def test_one_that_dies_at_the_start_gives_its_own_reason(
 def test_waiting_for_its_end_gives_the_exit_code(
     engine: Engine, base_image: str, tag: str, container_name: str
 ) -> None:
-    image = _image(engine, base_image, tag, "import time; time.sleep(0.5); raise SystemExit(3)")
+    image = stand_ins.image(engine, base_image, tag, "import time; time.sleep(0.5); raise SystemExit(3)")
     with start(engine, image, name=container_name) as container:
         assert container.wait() == 3
 

@@ -216,6 +216,26 @@ def test_what_keeps_it_from_starting_is_one_line_and_a_hint(tmp_path: Path, serv
             assert done.stdout == ""
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "cannot be read from {}: No such file or directory"),
+        (b"\xff", "cannot be read from {}: it is no text"),
+        (b" \n", "there is no API key in {}"),
+        (b"hunter2\n", "cannot listen on 192.0.2.1"),  # it went on to what comes next
+    ],
+)
+def test_a_key_that_a_file_should_hold_is_not_gone_without(content: bytes | None, message: str, tmp_path: Path) -> None:
+    key = tmp_path / "key"
+    if content is not None:
+        key.write_bytes(content)
+    place = ("--model-dir", DEMO, "--data-dir", str(tmp_path / "data"), "--host", "192.0.2.1")
+    done = start(*place, I2V_API_KEY="", I2V_API_KEY_FILE=str(key))
+    assert done.returncode == 1
+    assert message.format(key) in done.stderr
+    assert "hunter2" not in done.stderr
+
+
 def test_the_modules_of_the_parent_load_no_torch() -> None:
     code = "import sys, runtime.server, runtime.api; print('torch' in sys.modules or 'diffusers' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
