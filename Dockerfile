@@ -8,6 +8,7 @@
 #   --build-arg WEIGHTS=none                                    no model: it is below, in the base image, or mounted at /model
 #   --build-context wheels=DIR                                  wheels that no index has
 #   --build-arg PACKAGES=wheels                                 no index at all: DIR has every wheel, that of uv too
+#   --build-context sbom=DIR                                    a list of what is in the image, as CycloneDX: sbom.cdx.json
 #   --secret id=installer,src=FILE                              the installers' settings, one NAME='value' a line:
 #                                                               UV_DEFAULT_INDEX, PIP_INDEX_URL, HTTPS_PROXY, ...
 #   --secret id=ca,src=FILE                                     a CA bundle
@@ -25,6 +26,8 @@ COPY images/uv.txt /uv.txt
 COPY runtime/locks/${TORCH_BUILD}.txt /packages.txt
 
 FROM scratch AS wheels
+
+FROM scratch AS sbom
 
 FROM scratch AS weights
 COPY runtime/demo /
@@ -89,11 +92,13 @@ COPY --from=weights --chmod=755 / /model
 
 FROM environment AS weights-none
 
-# The application is the last layer, alone in it. The label i2v-setup.parts says which directories the steps after the
-# base image fill, lowest first: what is pushed is put together of those.
+# The label i2v-setup.parts says which directories the steps after the base image fill, lowest first: what is pushed is
+# put together of those. All parts but the first are one layer each, the topmost ones.
 FROM weights-${WEIGHTS} AS image
 WORKDIR /app
 COPY --from=app /app /app
+# Last, since it names the model: images with different ones share all that is below.
+COPY --from=sbom / /usr/share/i2v-setup
 USER 10001:10001
 EXPOSE 8000
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s \
@@ -105,6 +110,6 @@ LABEL org.opencontainers.image.title="i2v-setup runtime" \
       org.opencontainers.image.description="An image-to-video server with its model" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.base.name="${BASE_IMAGE}" \
-      i2v-setup.parts="environment=/opt/venv,/data,/model application=/app"
+      i2v-setup.parts="environment=/opt/venv,/data,/model application=/app list=/usr/share/i2v-setup"
 # The shell only fills in the model's name, and hands over its process; what follows the image's name is added.
 ENTRYPOINT ["/bin/sh", "-c", "exec python -m runtime.server --model-id \"$I2V_MODEL_ID\" --model-dir /model --data-dir /data --host 0.0.0.0 --port 8000 \"$@\"", "i2v"]

@@ -128,6 +128,8 @@ def build(prepared: Prepared, home: Home, console: Console) -> Deployment:
             if wheels.drop_damaged(home, prepared.packages.wheels):
                 raise ImageError(f"{error} (a stored wheel was damaged)", "build again: it is fetched again") from error
             raise
+    for warning in built.warnings:
+        console.warn(warning)
     for phase in built.phases:
         busy = phase.busy if phase.busy < phase.seconds else None
         started = offset + phase.started

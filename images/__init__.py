@@ -4,11 +4,15 @@
     build                          the flow, from a spec to an image where it is to go
       layers, weights_base         the weights: layers that are the same everywhere; below a base image in the engine
       application, inputs, buildx  all else: what the Dockerfile's build is given, and how it is followed
+      parts, packing, image_files  what was built, as layers of our own; packed only where somebody lacks them
       slim                         an image without weights that is there, in the place of a build
+      sbom, packages               the list of what is in the image
       oci, layout, saved           images as blobs; in a directory, in an archive, as an engine writes them
       deliver                      into the local engine
       push, pull, registry         to and from a registry
+      referrers                    the list, attached to an image on a registry
     verify, opening, contents      an image held against what it claims, wherever it is
+      sbom_check, findings         its list held against it
     engine, container              the engine, and a server that runs in it
     deploy_files, deployable       the files that start it elsewhere; sandbox: what it may do, wherever it runs
       compose_file, kubernetes_file

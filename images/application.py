@@ -8,16 +8,26 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from images import buildx
 from images.clock import Clock
 from images.engine import Buildx, Engine, builder
-from images.inputs import Recipe, place_wheels
+from images.inputs import Recipe, place_list, place_wheels
 from images.layers import weight_labels
-from images.oci import Layer
+from images.oci import Bytes, Layer
 from images.progress import Progress
-from images.spec import LOCK_DIGEST_LABEL, LOCK_LABEL, VERSION_LABEL, WEIGHTS_LABEL, ImageSpec, Phase
+from images.spec import (
+    LOCK_DIGEST_LABEL,
+    LOCK_LABEL,
+    SBOM_DIGEST_LABEL,
+    SBOM_PATH,
+    VERSION_LABEL,
+    WEIGHTS_LABEL,
+    ImageSpec,
+    Phase,
+)
+from images.weights_base import present
 from runtime import __version__
 
 
@@ -45,14 +55,18 @@ class Application:
     timeout: float | None
     clock: Clock
 
-    def build(self, base: str, weights: Sequence[Layer], tag: str) -> None:
-        """Build it on the image `base`, into the engine, under `tag`; its labels say that it has these weights.
+    def build(self, base: str, weights: Sequence[Layer], tag: str) -> Bytes:
+        """Build it on the image `base`, into the engine, under `tag`; the list of what is in it, which it has too.
+
+        Its labels say that it has these weights.
 
         Raises:
             ImageError: The build failed; the message says why, the hint what to do.
         """
         with self.clock.phase("inputs"):
             place_wheels(self.spec.wheels, self.directory / "wheels")
+            below = present(self.engine, self.spec.base_image, self.on_line)
+            listed = self._place_list(below.digest)
         options = [
             f"--builder={builder()}",
             f"--file={self.recipe.dockerfile}",
@@ -67,23 +81,33 @@ class Application:
             "--build-arg=PACKAGES=wheels",
             "--network=none",
             f"--build-context=wheels={self.directory / 'wheels'}",
-            *(f"--label={name}={value}" for name, value in self._labels(weights).items()),
+            f"--build-context=sbom={self.directory / 'sbom'}",
+            *(f"--label={name}={value}" for name, value in self._labels(weights, below.digest, listed).items()),
         ]
         started, progress = self.clock.now, Progress(self.on_line)
         buildx.run([self.tools.docker, "buildx", "build", *options, str(self.recipe.context)], progress, self.timeout)
         spent = self.clock.now - started
         self.clock.add(progress.phases() or (Phase("build", 0.0, spent, spent),), started)
+        return listed
 
-    def _labels(self, weights: Sequence[Layer]) -> dict[str, str]:
+    def _place_list(self, base_digest: str) -> Bytes:
+        """The list of what is in the image, put where the build finds it."""
+        from images import sbom  # loading it takes its time
+
+        listed = sbom.of_image(self.spec, self.recipe.lock(self.spec.torch_build), base_digest)
+        place_list(listed.content, self.directory / "sbom", PurePosixPath(SBOM_PATH).name)
+        return listed
+
+    def _labels(self, weights: Sequence[Layer], base_digest: str, listed: Bytes) -> dict[str, str]:
         """What only we know of the image; the Dockerfile adds what it knows itself."""
         spec, lock = self.spec, self.recipe.lock(self.spec.torch_build)
-        base = self.engine.find(spec.base_image)
         return {
             VERSION_LABEL: __version__,
             "org.opencontainers.image.base.name": spec.base_image,
-            **({"org.opencontainers.image.base.digest": base.id} if base else {}),
+            "org.opencontainers.image.base.digest": base_digest,
             **weight_labels(spec.model, weights),
             WEIGHTS_LABEL: spec.weights,
             LOCK_LABEL: spec.torch_build,
             LOCK_DIGEST_LABEL: f"sha256:{hashlib.sha256(lock.read_bytes()).hexdigest()}",
+            SBOM_DIGEST_LABEL: listed.descriptor.digest,
         }

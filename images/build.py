@@ -15,24 +15,26 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from images import layout, parts, references, slim
 from images.application import Application
 from images.clock import Clock
 from images.deliver import deliver
 from images.engine import check_age, connect, find_buildx
+from images.errors import ImageError
 from images.image_files import config_of
 from images.inputs import Recipe, shipped_recipe
 from images.layers import weight_layers, weights_image
 from images.notes import Notes
-from images.oci import Image, Layer, compose
+from images.oci import Bytes, Image, Layer, compose
 from images.push import push
 from images.rates import Rate
 from images.references import Reference
+from images.referrers import attach
 from images.registry_http import settings
 from images.siblings import Siblings
-from images.spec import Built, Destination, ImageSpec, LayerReport, Outcome, PlannedStep
+from images.spec import SBOM_PATH, Built, Destination, ImageSpec, LayerReport, Outcome, PlannedStep
 from images.weights_base import with_weights_below
 from mirrors.http import HttpSettings
 from runtime import __version__
@@ -142,9 +144,10 @@ def build(
                 return weight_layers(spec.model, spec.model_dir, known, Rate("weights read", on_line))
 
         if spec.weights == "volume":
-            return delivery.hand_over(weights_image(spec.model, read_weights()))
+            return delivery.hand_over(weights_image(spec.model, read_weights()), _weights_listed(spec, destination))
         if spec.slim is not None:
-            return delivery.hand_over(slim.filled(spec.slim, spec.model, read_weights(), on_top=spec.on_top))
+            made = slim.filled(spec.slim, spec.model, spec.model_dir, read_weights(), on_top=spec.on_top)
+            return delivery.hand_over(*made)
         with connect() as engine:
             check_age(engine.info())
             application = Application(
@@ -154,8 +157,8 @@ def build(
             if destination.local and not (spec.on_top and weights):
                 return _built_on_weights(application, weights)
             rest = _as_built if destination.local else partial(_as_parts, (scratch or directory) / _PACKED_LAYERS)
-            with _composed(application, weights, rest) as image:
-                return delivery.hand_over(image)
+            with _composed(application, weights, rest) as (image, listed):
+                return delivery.hand_over(image, listed)
 
 
 def _built_on_weights(application: Application, weights: Sequence[Layer]) -> Built:
@@ -171,17 +174,29 @@ def _built_on_weights(application: Application, weights: Sequence[Layer]) -> Bui
     return Built(image.id, image.size, tuple(clock.phases), _reports(weights, outcomes, "there already"))
 
 
+def _weights_listed(spec: ImageSpec, destination: Destination) -> Bytes | None:
+    """What is in an image of weights alone, which has no place for it in itself: for a registry, beside it."""
+    if not destination.push:
+        return None
+    from images import sbom  # loading it takes its time
+
+    return sbom.of_weights(spec.model, spec.model_dir)
+
+
 @contextmanager
-def _composed(application: Application, weights: Sequence[Layer], rest: _Rest) -> Iterator[Image]:
-    """The whole image, as blobs, within the block: what the engine built, and the weights put below it or on top."""
+def _composed(application: Application, weights: Sequence[Layer], rest: _Rest) -> Iterator[tuple[Image, Bytes]]:
+    """The whole image, as blobs, within the block: what the engine built, and the weights put below it or on top.
+
+    With it, the list of what is in it.
+    """
     spec, engine = application.spec, application.engine
     passing = f"i2v-building:{application.directory.name.removeprefix('i2v-image-').lower()}"
-    application.build(spec.base_image, weights, passing)
+    listed = application.build(spec.base_image, weights, passing)
     with ExitStack() as stack:
         stack.callback(engine.untag, passing)
         with application.clock.phase("read from the engine"):
             own = stack.enter_context(rest(application, passing))
-        yield compose(config_of(engine, passing), (*own, *weights) if spec.on_top else (*weights, *own))
+        yield compose(config_of(engine, passing), (*own, *weights) if spec.on_top else (*weights, *own)), listed
 
 
 @contextmanager
@@ -209,9 +224,10 @@ class _Delivery:
     on_line: Callable[[str], None]
     clock: Clock
 
-    def hand_over(self, image: Image) -> Built:
-        """Bring the image to wherever it is to go."""
+    def hand_over(self, image: Image, listed: Bytes | None) -> Built:
+        """Bring the image to wherever it is to go; on a registry, `listed` is attached to it."""
         outcomes: dict[str, Outcome] = {}
+        warnings: tuple[str, ...] = ()
         if self.destination.local:
             with self.clock.phase("into the engine"), connect() as engine:
                 sent = deliver(engine, image, self.spec.tag, Rate("given to the engine", self.on_line)).sent
@@ -221,10 +237,21 @@ class _Delivery:
                 layout.write(image, self.destination.output, self.spec.tag, Rate("written", self.on_line))
         if self.destination.push:
             with self.clock.phase("push"):
-                outcomes = self._push(image, references.parse(self.destination.push))
+                reference = references.parse(self.destination.push)
+                outcomes = self._push(image, reference)
+                warnings = self._attach(listed, image, reference) if listed else ()
         rows = _reports(image.layers, outcomes, "sent")
         size = sum(row.size for row in rows)
-        return Built(image.manifest.descriptor.digest, size, tuple(self.clock.phases), rows)
+        return Built(image.manifest.descriptor.digest, size, tuple(self.clock.phases), rows, warnings)
+
+    def _attach(self, listed: Bytes, image: Image, reference: Reference) -> tuple[str, ...]:
+        """Attach the list to the image that was pushed, which is whole without it; what to say if that fails."""
+        name = PurePosixPath(SBOM_PATH).name
+        try:
+            attach(listed, name, image.manifest.descriptor, reference, settings(self.http))
+        except ImageError as error:
+            return (f"the image is there, but the list of what is in it (SBOM) could not be attached to it: {error}",)
+        return ()
 
     def _push(self, image: Image, reference: Reference) -> dict[str, Outcome]:
         rate, origin = Rate("sent", self.on_line), self.spec.slim.reference if self.spec.slim else None

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import posixpath
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
@@ -56,15 +57,15 @@ class Read:
 class Contents:
     """What is in some directories after the layers that were added so far."""
 
-    def __init__(self, directories: tuple[str, ...], kept: str) -> None:
+    def __init__(self, directories: tuple[str, ...], kept: frozenset[str]) -> None:
         """Begin with nothing.
 
         Args:
-            directories: Those that are looked at, such as `app/locks`.
-            kept: The path of a file whose bytes are wanted too, if it is no larger than documents are.
+            directories: Those that are looked at, such as `app/locks`; `*` stands for any name, or a part of one.
+            kept: The paths of files whose bytes are wanted too, if they are no larger than documents are.
         """
         self.found: Mapping[str, Found] = {}
-        self._directories = directories
+        self._looked_at = re.compile("|".join(map(_to_or_into, directories)), re.DOTALL)
         self._kept = kept
         self._layers = 0
         self._links = Links()
@@ -87,7 +88,7 @@ class Contents:
         pieces = hashing(blob.pieces(), digest)
         name = f"the layer {layer.descriptor.digest}"
         tar = hashing(unpack(layer.descriptor, pieces, name), unpacked) if packed else pieces
-        source, change = StreamSource(tar), _Change(self._layers, self._directories, self._kept, self.found)
+        source, change = StreamSource(tar), _Change(self._layers, self._looked_at, self._kept, self.found)
         try:
             for entry in untar.entries(source, name, _MOST_ENTRIES):
                 change.take(entry, source, self._links.leads(entry))
@@ -131,9 +132,11 @@ class _Passing:
 class _Change:
     """What one layer does to the directories that are looked at."""
 
-    def __init__(self, layer: int, directories: tuple[str, ...], kept: str, lower: Mapping[str, Found]) -> None:
+    def __init__(
+        self, layer: int, looked_at: re.Pattern[str], kept: frozenset[str], lower: Mapping[str, Found]
+    ) -> None:
         self._layer = layer
-        self._looked_at = directories
+        self._looked_at = looked_at
         self._kept = kept
         self._lower = lower
         self._added: dict[str, Found] = {}
@@ -172,7 +175,7 @@ class _Change:
         return {path: found for path, found in self._lower.items() if not self._hides(path)} | self._added
 
     def _matters(self, path: str) -> bool:
-        return any(f"{path}/".startswith(f"{at}/") or at.startswith(f"{path}/") for at in self._looked_at)
+        return self._looked_at.fullmatch(path) is not None
 
     def _hides(self, path: str) -> bool:
         above = _upwards(path)
@@ -192,11 +195,17 @@ class _Change:
         for piece in source.take(entry.size):
             digest.update(piece)
             size += len(piece)
-            if entry.path == self._kept and entry.size <= documents.MAX_DOCUMENT:
+            if entry.path in self._kept and entry.size <= documents.MAX_DOCUMENT:
                 kept.append(piece)
         if size < entry.size:
             raise ImageError(f"{entry.path} ends after {size} of {entry.size} bytes")
         return Found(self._layer, "file", digest.hexdigest(), b"".join(kept) if kept else None)
+
+
+def _to_or_into(directory: str) -> str:
+    """A regular expression for the paths of the directory, of those that it is in, and of all that is in it."""
+    parts = [re.escape(part).replace(r"\*", "[^/]*") for part in directory.split("/")]
+    return "(?:/".join(parts) + "(?:/.*)?" + ")?" * (len(parts) - 1)
 
 
 def _upwards(path: str) -> list[str]:

@@ -62,7 +62,7 @@ class EngineInfo:
 class Image:
     """An image that the engine has. `size` is in bytes; `diff_ids` are the digests of its layers, the lowest first.
 
-    `tags` are all of its names.
+    `tags` are all of its names. `digest` is what a registry knows it by, or the engine's id where none ever had it.
     """
 
     id: str
@@ -70,6 +70,7 @@ class Image:
     labels: Mapping[str, str]
     diff_ids: tuple[str, ...]
     tags: tuple[str, ...]
+    digest: str
 
 
 class Engine:
@@ -124,7 +125,8 @@ class Engine:
             except ImageNotFound:
                 return None
         diff_ids = tuple(image.attrs.get("RootFS", {}).get("Layers") or ())
-        return Image(image.id or "", image.attrs["Size"], image.labels, diff_ids, tuple(image.tags))
+        digest = min((row.partition("@")[2] for row in image.attrs.get("RepoDigests") or ()), default=image.id or "")
+        return Image(image.id or "", image.attrs["Size"], image.labels, diff_ids, tuple(image.tags), digest)
 
     def images(self) -> Iterator[Image]:
         """All images that the engine has."""

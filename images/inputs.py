@@ -1,7 +1,8 @@
-"""What a build is given: the recipe and the wheels. Knows no Docker."""
+"""What a build is given: the recipe, the wheels and documents. Knows no Docker."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 from collections.abc import Mapping
@@ -57,6 +58,27 @@ def place_wheels(wheels: Mapping[str, Path], target: Path) -> None:
         _place(source, target / name)
 
 
+def place_list(content: bytes, target: Path, name: str) -> None:
+    """Put a document into the new directory `target`, for anybody to read.
+
+    Its time comes from its bytes: BuildKit takes a file that has the same name, size and time as one of an earlier
+    build for that one, and a time from the clock would have each build make another layer.
+
+    Raises:
+        ImageError: There is no room for it.
+    """
+    path = target / name
+    try:
+        target.mkdir()
+        path.write_bytes(content)
+        path.chmod(0o644)
+        target.chmod(0o755)
+        time = int.from_bytes(hashlib.sha256(content).digest()[:4], "big") >> 1  # 31 bits fit every file system
+        os.utime(path, (time, time))
+    except OSError as error:
+        raise _not_handed(name, error) from error
+
+
 def _place(source: Path, target: Path) -> None:
     """The same bytes at a second path: linked, or copied where the file system or its rights forbid that."""
     try:
@@ -66,5 +88,9 @@ def _place(source: Path, target: Path) -> None:
         except OSError:
             shutil.copy2(source, target)
     except OSError as error:
-        hint = "make room where temporary files lie, or set TMPDIR to another place"
-        raise ImageError(f"cannot hand {target.name} to the build: {error.strerror}", hint) from error
+        raise _not_handed(target.name, error) from error
+
+
+def _not_handed(name: str, error: OSError) -> ImageError:
+    hint = "make room where temporary files lie, or set TMPDIR to another place"
+    return ImageError(f"cannot hand {name} to the build: {error.strerror}", hint)

@@ -2,8 +2,8 @@
 
 `docker save` gives an image whole: a changed line takes as long as all the packages. An image's directories can be had
 one by one. So the Dockerfile says in a label which directories it fills, and each part becomes a layer of ours, above
-those of the base image. The topmost part is what the Dockerfile's last instruction brings; the others are known by the
-layers below that one. The same files become the same layers on any machine.
+those of the base image. All parts but the first are one layer each, the topmost ones; a part is known by its layers and
+those below it. The same files become the same layers on any machine.
 """
 
 from __future__ import annotations
@@ -68,21 +68,20 @@ def layers(
         raise ImageError(f"{base} is another image by now than the build had", "build again")
     packer = Packer(scratch / "packed", notes, on_bytes)
     saved = _Saved(engine, base, scratch / "base")
-    *lower, topmost = parts_of(image.labels)
+    named = parts_of(image.labels)
     with opened(engine, tag) as read:
 
-        def layer(part: Part, decided_by: tuple[str, ...]) -> Layer:
-            return packer.layer(
-                (part.name, *part.directories, *decided_by), f"i2v-setup: {part.name}", _tar(read, part)
-            )
+        def layer(part: Part, above: int) -> Layer:
+            decided_by = image.diff_ids[: len(image.diff_ids) - above]
+            name = (part.name, *part.directories, *decided_by)
+            return packer.layer(name, f"i2v-setup: {part.name}", _tar(read, part))
 
         yield (
             *(
                 packer.layer((diff_id,), f"FROM {base}", partial(saved.tar, number))
                 for number, diff_id in enumerate(below.diff_ids)
             ),
-            *(layer(part, image.diff_ids[:-1]) for part in lower),
-            layer(topmost, image.diff_ids),
+            *(layer(part, above) for part, above in zip(named, reversed(range(len(named))), strict=True)),
         )
 
 

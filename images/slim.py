@@ -9,18 +9,30 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-from images import layout, references
-from images.documents import malformed
+from images import layout, references, tars
+from images.documents import MAX_DOCUMENT, malformed
 from images.errors import ImageError
 from images.layers import weight_labels
-from images.oci import Image, Layer, compose
+from images.oci import LAYER, Bytes, Descriptor, Image, Layer, compose, digest_of
 from images.pull import pull
 from images.registry_errors import RegistryError
 from images.registry_http import settings
-from images.spec import LOCK_LABEL, MODEL_DIGEST_LABEL, MODEL_LABEL, VERSION_LABEL, WEIGHTS_LABEL, PlannedStep, Slim
+from images.spec import (
+    LOCK_LABEL,
+    MODEL_DIGEST_LABEL,
+    MODEL_LABEL,
+    SBOM_DIGEST_LABEL,
+    SBOM_PATH,
+    VERSION_LABEL,
+    WEIGHTS_LABEL,
+    PlannedStep,
+    Slim,
+)
+from images.unpack import unpacked
+from images.untar import StreamSource, entries
 from images.verify import labels_of
 from mirrors.http import HttpSettings
 from runtime import __version__
@@ -73,23 +85,66 @@ def planned(slim: Slim) -> PlannedStep:
     return PlannedStep("built already", f"{slim.name}, {slim.image.manifest.descriptor.digest}: {runtime}; {amount}")
 
 
-def filled(slim: Slim, model: ModelSpec, weights: Sequence[Layer], *, on_top: bool) -> Image:
+def filled(
+    slim: Slim, model: ModelSpec, model_dir: Path, weights: Sequence[Layer], *, on_top: bool
+) -> tuple[Image, Bytes | None]:
     """That image with the weights in it, below all else or on top; the same on every machine.
+
+    With it, the list of what is in it, if it has one.
 
     Args:
         slim: As `find` gives it.
         model: With the sha256 of every file.
+        model_dir: Where they lie.
         weights: As `images.layers.weight_layers` gives them.
         on_top: Where they go.
+
+    Raises:
+        ImageError: The image is malformed, or its list cannot be read.
     """
+    rest, listed = slim.image.layers, _relisted(slim, model, model_dir)
     with malformed(f"the configuration of {slim.name}"):
         document = json.loads(slim.image.config.content)
         config = document["config"]
         labels = {**config["Labels"], **weight_labels(model, weights), WEIGHTS_LABEL: "baked"}
+        if listed is not None:
+            rest = (*rest[:-1], _list_layer(listed))
+            labels[SBOM_DIGEST_LABEL] = listed.descriptor.digest
         environment = [row for row in config.get("Env") or () if not row.startswith(_MODEL_VARIABLE)]
         config |= {"Labels": labels, "Env": [*environment, f"{_MODEL_VARIABLE}{model.id}"]}
-    rest = slim.image.layers
-    return compose(document, (*rest, *weights) if on_top else (*weights, *rest))
+    return compose(document, (*rest, *weights) if on_top else (*weights, *rest)), listed
+
+
+def _relisted(slim: Slim, model: ModelSpec, model_dir: Path) -> Bytes | None:
+    """The list of what will be in the image; None where it has none. It lies alone in the topmost layer."""
+    wanted = labels_of(slim.image).get(SBOM_DIGEST_LABEL)
+    if wanted is None:
+        return None
+    from images import sbom  # loading it takes its time
+
+    topmost = slim.image.layers[-1]
+    source = StreamSource(unpacked(topmost))
+    for entry in entries(source, f"the layer {topmost.descriptor.digest}"):
+        if entry.path == SBOM_PATH and entry.size <= MAX_DOCUMENT:
+            content = source.read(entry.size)
+            if digest_of(content) == wanted:
+                return sbom.with_weights(content, model, model_dir)
+    raise ImageError(f"{slim.name} has no list of what is in it, though it says so", _MAKE_ONE)
+
+
+def _list_layer(listed: Bytes) -> Layer:
+    content = listed.content
+    tar = b"".join(
+        (
+            tars.directory(str(PurePosixPath(SBOM_PATH).parent)),
+            tars.file(SBOM_PATH, len(content)),
+            content,
+            tars.padding(len(content)),
+            tars.END,
+        )
+    )
+    described = Descriptor(LAYER, digest_of(tar), len(tar))
+    return Layer(Bytes(described, tar), described.digest, "i2v-setup: list")
 
 
 def _on_disk(name: str, architecture: str) -> Slim:

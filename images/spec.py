@@ -29,6 +29,9 @@ PARTS_LABEL = "i2v-setup.parts"
 #: The labels that name the lock in the image, and its bytes.
 LOCK_LABEL = "i2v-setup.lock"
 LOCK_DIGEST_LABEL = "i2v-setup.lock.digest"
+#: The label that names the bytes of the list of what is in the image (images.sbom), and where that lies in it.
+SBOM_DIGEST_LABEL = "i2v-setup.sbom.digest"
+SBOM_PATH = "usr/share/i2v-setup/sbom.cdx.json"
 #: The label that names the version of the runtime in the image.
 VERSION_LABEL = "org.opencontainers.image.version"
 
@@ -146,9 +149,11 @@ class Built:
         size: Bytes of all its layers, base included.
         phases: How long what took.
         layers: From the bottom, as far as they are known one by one.
+        warnings: What did not work out, though the image is there.
     """
 
     image_id: str
     size: int
     phases: tuple[Phase, ...]
     layers: tuple[LayerReport, ...] = ()
+    warnings: tuple[str, ...] = ()

@@ -1,4 +1,4 @@
-"""Recomputes what an image claims: its digests, the files of its model, its lock. Believes nothing that it can read.
+"""Recomputes what an image claims: its digests, its model's files, its lock, its SBOM. Believes nothing that it reads.
 
 The model's files are held against the list that lies beside them, against the image's labels, and against what our own
 catalogue says of that model. An image that claims less is verified as far as it claims something. Knows no engine and
@@ -11,15 +11,18 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from images import documents
+from images import documents, sbom_check
 from images.contents import Contents, Found, Read
 from images.errors import ImageError
+from images.findings import MISSING, UNLISTED, Row, same
 from images.oci import Bytes, Image, digest_of
 from images.spec import (
     LOCK_DIGEST_LABEL,
     LOCK_LABEL,
     MODEL_DIGEST_LABEL,
     MODEL_LABEL,
+    SBOM_DIGEST_LABEL,
+    SBOM_PATH,
     WEIGHT_LAYERS_LABEL,
     WEIGHTS_LABEL,
 )
@@ -27,19 +30,8 @@ from runtime.models import INSTALLED, ModelFile, ModelSpec, digest_of_files
 
 _MODEL, _LOCKS = "model", "app/runtime/locks"
 _LIST = f"/{_MODEL}/{INSTALLED}"
-_MISSING, _UNLISTED = "missing", "not listed"
-_CLAIMS = (MODEL_LABEL, MODEL_DIGEST_LABEL, WEIGHT_LAYERS_LABEL, WEIGHTS_LABEL, LOCK_DIGEST_LABEL)
+_CLAIMS = (MODEL_LABEL, MODEL_DIGEST_LABEL, WEIGHT_LAYERS_LABEL, WEIGHTS_LABEL, LOCK_DIGEST_LABEL, SBOM_DIGEST_LABEL)
 _NAMED = 3  # files of many that are named
-
-
-@dataclass(frozen=True)
-class Row:
-    """One thing that an image claims, what was found, and whether the two agree."""
-
-    what: str
-    claimed: str
-    found: str
-    holds: bool
 
 
 @dataclass(frozen=True)
@@ -72,7 +64,10 @@ def verify(image: Image, expected: ModelSpec | None, on_bytes: Callable[[int], N
     Raises:
         ImageError: A layer cannot be had, or cannot be unpacked here.
     """
-    labels, contents = labels_of(image), Contents((_MODEL, _LOCKS), f"{_MODEL}/{INSTALLED}")
+    labels = labels_of(image)
+    locked = f"{_LOCKS}/{labels.get(LOCK_LABEL, '')}.txt"
+    directories = (_MODEL, _LOCKS, SBOM_PATH, *sbom_check.PACKAGES)
+    contents = Contents(directories, frozenset((f"{_MODEL}/{INSTALLED}", SBOM_PATH, locked)))
     reads = [contents.add(layer, on_bytes) for layer in image.layers]
     rows = [*_documents(image), *_layers(image, reads)]
     files = contents.below(_MODEL)
@@ -84,38 +79,39 @@ def verify(image: Image, expected: ModelSpec | None, on_bytes: Callable[[int], N
         rows += _model(labels, files, expected)
     rows += _weight_layers(labels, files, reads)
     rows += _lock(labels, contents.found)
+    rows += sbom_check.rows(labels, contents.found, _weights(files), contents.found.get(locked))
     return Verified(tuple(rows), all(row.holds for row in rows))
 
 
 def _documents(image: Image) -> Iterator[Row]:
     for what, document in (("manifest", image.manifest), ("configuration", image.config)):
-        yield _same(what, document.descriptor.digest, _digest(document))
+        yield same(what, document.descriptor.digest, _digest(document))
 
 
 def _layers(image: Image, reads: Sequence[Read]) -> Iterator[Row]:
     for number, (layer, read) in enumerate(zip(image.layers, reads, strict=True), 1):
         wanted = layer.descriptor
         found = read.digest if read.size == wanted.size else f"{read.digest}, {read.size} bytes and not {wanted.size}"
-        yield _same(f"layer {number}", wanted.digest, found)
+        yield same(f"layer {number}", wanted.digest, found)
         if read.trouble or not wanted.digest == layer.diff_id == read.diff_id:
-            yield _same(f"layer {number}, unpacked", layer.diff_id, read.trouble or read.diff_id)
+            yield same(f"layer {number}, unpacked", layer.diff_id, read.trouble or read.diff_id)
 
 
 def _model(labels: Mapping[str, str], files: Mapping[str, Found], expected: ModelSpec | None) -> Iterator[Row]:
     """The files below /model against all that speaks of them."""
-    weights = {path: _told(found) for path, found in files.items() if path != INSTALLED}
+    weights = _weights(files)
     try:
         name, listed = _listed(files.get(INSTALLED))
     except ImageError as error:
         yield Row(_LIST, "the list of the model's files", str(error), False)
     else:
         if name and MODEL_LABEL in labels:
-            yield _same(MODEL_LABEL, labels[MODEL_LABEL], name)
+            yield same(MODEL_LABEL, labels[MODEL_LABEL], name)
         for path in sorted({*listed, *weights}):
-            yield _same(f"/{_MODEL}/{path}", listed.get(path, _UNLISTED), weights.get(path, _MISSING))
+            yield same(f"/{_MODEL}/{path}", listed.get(path, UNLISTED), weights.get(path, MISSING))
     if MODEL_DIGEST_LABEL in labels:
         found = digest_of_files(ModelFile(path, None, sha256) for path, sha256 in weights.items())
-        yield _same(MODEL_DIGEST_LABEL, labels[MODEL_DIGEST_LABEL], f"sha256:{found}")
+        yield same(MODEL_DIGEST_LABEL, labels[MODEL_DIGEST_LABEL], f"sha256:{found}")
     if expected is not None:
         yield _catalogue(expected, weights)
 
@@ -126,7 +122,7 @@ def _mounted(labels: Mapping[str, str], files: Mapping[str, Found], expected: Mo
     yield Row(f"/{_MODEL}", "empty: the weights are mounted when it runs", found, not files)
     if expected is not None and expected.complete and MODEL_DIGEST_LABEL in labels:
         what = f"{MODEL_DIGEST_LABEL}, as our catalogue has it"
-        yield _same(what, labels[MODEL_DIGEST_LABEL], f"sha256:{expected.digest}")
+        yield same(what, labels[MODEL_DIGEST_LABEL], f"sha256:{expected.digest}")
 
 
 def _catalogue(model: ModelSpec, weights: Mapping[str, str]) -> Row:
@@ -148,25 +144,30 @@ def _weight_layers(labels: Mapping[str, str], files: Mapping[str, Found], reads:
     """The layers that the files below /model come from have to be those that the label names."""
     if WEIGHT_LAYERS_LABEL in labels:
         found = [reads[number].diff_id for number in sorted({file.layer for file in files.values()})]
-        yield _same(WEIGHT_LAYERS_LABEL, labels[WEIGHT_LAYERS_LABEL], ",".join(found))
+        yield same(WEIGHT_LAYERS_LABEL, labels[WEIGHT_LAYERS_LABEL], ",".join(found))
 
 
 def _lock(labels: Mapping[str, str], found: Mapping[str, Found]) -> Iterator[Row]:
     if LOCK_DIGEST_LABEL in labels:
         path = f"{_LOCKS}/{labels.get(LOCK_LABEL, '')}.txt"
         file = found.get(path)
-        told = _MISSING if file is None else f"sha256:{file.sha256}" if file.sha256 else file.kind
-        yield _same(f"/{path}", labels[LOCK_DIGEST_LABEL], told)
+        told = MISSING if file is None else f"sha256:{file.sha256}" if file.sha256 else file.kind
+        yield same(f"/{path}", labels[LOCK_DIGEST_LABEL], told)
 
 
 def _listed(found: Found | None) -> tuple[str, dict[str, str]]:
     """The name of the model, "" if it has none, and the sha256 of its files, as the list says."""
     if found is None:
-        raise ImageError(_MISSING)
+        raise ImageError(MISSING)
     with documents.malformed("it"):
         document = json.loads(found.content or b"")
         rows = {str(row["path"]): str(row["sha256"]) for row in document["files"]}
         return str(document.get("model") or ""), rows
+
+
+def _weights(files: Mapping[str, Found]) -> dict[str, str]:
+    """The sha256 of the files below /model, without the list of them."""
+    return {path: _told(found) for path, found in files.items() if path != INSTALLED}
 
 
 def _told(found: Found) -> str:
@@ -175,7 +176,3 @@ def _told(found: Found) -> str:
 
 def _digest(document: Bytes) -> str:
     return digest_of(document.content)
-
-
-def _same(what: str, claimed: str, found: str) -> Row:
-    return Row(what, claimed, found, claimed == found)

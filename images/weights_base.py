@@ -41,7 +41,7 @@ def with_weights_below(
     Raises:
         ImageError: The base image cannot be had, or the engine does not take the image.
     """
-    below = _present(engine, base, on_line)
+    below = present(engine, base, on_line)
     diff_ids = (*(layer.diff_id for layer in weights), *below.diff_ids)
     tag = f"{REPOSITORY}:{hashlib.sha256(' '.join((*diff_ids, below.id)).encode()).hexdigest()[:16]}"
     found = engine.find(tag)
@@ -53,7 +53,12 @@ def with_weights_below(
     return tag, frozenset(deliver(engine, image, tag, Rate("given to the engine", on_line)).sent)
 
 
-def _present(engine: Engine, base: str, on_line: Callable[[str], None]) -> Image:
+def present(engine: Engine, base: str, on_line: Callable[[str], None]) -> Image:
+    """The base image, pulled if the engine has it not.
+
+    Raises:
+        ImageError: It cannot be had.
+    """
     found = engine.find(base)
     if found is not None:
         return found

@@ -6,11 +6,11 @@ Reads what `uv pip compile --generate-hashes` and `pip-compile` write. Knows not
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from packaging.markers import UndefinedComparison, UndefinedEnvironmentName
+from packaging.markers import Marker, UndefinedComparison, UndefinedEnvironmentName
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
@@ -48,27 +48,24 @@ def read(path: Path, environment: Mapping[str, str] | None = None) -> tuple[Pin,
     Raises:
         MirrorError: a line is no pin with hashes.
     """
-    pins, text = [], _text(path)
-    named: dict[str, list[str]] = {}
-    for name, sha256 in _NAMED.findall(text):
-        named.setdefault(sha256, []).append(name)
-    for number, line in _logical_lines(text):
-        words = [word for word in line.split() if not word.startswith("--hash=")]
-        hashes = [word.removeprefix("--hash=sha256:") for word in line.split() if word.startswith("--hash=sha256:")]
+    where, pins = dict(environment or {}) or None, []
+    for number, marker, pin in _pins(_text(path), path.name):
         try:
-            requirement = Requirement(" ".join(words))
-            versions = [str(Version(spec.version)) for spec in requirement.specifier if spec.operator == "=="]
-            applies = requirement.marker is None or requirement.marker.evaluate(dict(environment or {}) or None)
-        except (InvalidRequirement, InvalidVersion, UndefinedComparison, UndefinedEnvironmentName) as error:
-            raise _no_pin(path, number, str(error)) from error
-        if not versions or not hashes:
-            raise _no_pin(path, number, f"{requirement.name} has no version or no hash")
-        if not all(map(_SHA256.fullmatch, hashes)):
-            raise _no_pin(path, number, f"what {requirement.name} has is no sha256")
+            applies = marker is None or marker.evaluate(where)
+        except (UndefinedComparison, UndefinedEnvironmentName) as error:
+            raise _no_pin(path.name, number, str(error)) from error
         if applies:
-            names = tuple((name, sha256) for sha256 in hashes for name in named.get(sha256, ()))
-            pins.append(Pin(canonicalize_name(requirement.name), versions[0], frozenset(hashes), names))
+            pins.append(pin)
     return tuple(pins)
+
+
+def every_pin(text: str, name: str) -> tuple[Pin, ...]:
+    """The pins of a lock's text in its order, wherever they apply: of one package there may be several.
+
+    Raises:
+        MirrorError: a line is no pin with hashes; `name` is what it calls the lock.
+    """
+    return tuple(pin for _, _, pin in _pins(text, name))
 
 
 def to_learn(path: Path, environment: Mapping[str, str] | None = None) -> tuple[Requirement, ...]:
@@ -87,10 +84,30 @@ def _text(path: Path) -> str:
         raise MirrorError(f"{path} cannot be read: {reason}", "mend the file, or move it away") from error
 
 
-def _no_pin(path: Path, line: int, reason: str) -> MirrorError:
-    return MirrorError(
-        f"{path.name}, line {line}: {reason}", "a lock has lines of the form name==version --hash=sha256:…"
-    )
+def _pins(text: str, name: str) -> Iterator[tuple[int, Marker | None, Pin]]:
+    """Each pin, the line where it ends, and where it applies."""
+    named: dict[str, list[str]] = {}
+    for file, sha256 in _NAMED.findall(text):
+        named.setdefault(sha256, []).append(file)
+    for number, line in _logical_lines(text):
+        words = [word for word in line.split() if not word.startswith("--hash=")]
+        hashes = [word.removeprefix("--hash=sha256:") for word in line.split() if word.startswith("--hash=sha256:")]
+        try:
+            requirement = Requirement(" ".join(words))
+            versions = [str(Version(spec.version)) for spec in requirement.specifier if spec.operator == "=="]
+        except (InvalidRequirement, InvalidVersion) as error:
+            raise _no_pin(name, number, str(error)) from error
+        if not versions or not hashes:
+            raise _no_pin(name, number, f"{requirement.name} has no version or no hash")
+        if not all(map(_SHA256.fullmatch, hashes)):
+            raise _no_pin(name, number, f"what {requirement.name} has is no sha256")
+        names = tuple((file, sha256) for sha256 in hashes for file in named.get(sha256, ()))
+        pin = Pin(canonicalize_name(requirement.name), versions[0], frozenset(hashes), names)
+        yield number, requirement.marker, pin
+
+
+def _no_pin(name: str, line: int, reason: str) -> MirrorError:
+    return MirrorError(f"{name}, line {line}: {reason}", "a lock has lines of the form name==version --hash=sha256:…")
 
 
 def _logical_lines(text: str) -> Iterable[tuple[int, str]]:

@@ -12,6 +12,7 @@ from bootstrap.state import Home
 from images.spec import Destination, ImageSpec
 from runtime.models import model
 from tests.conftest import Invoke
+from tests.images.registries import Answers, ScriptedRegistry
 
 
 @pytest.mark.parametrize(
@@ -96,3 +97,23 @@ def test_a_pushed_image_is_named_by_its_digest(push: str | None, digest: str, im
     compose, kubernetes = DeployFiles(tmp_path / "deploy").write(spec, Destination(push), home, digest)
     assert yaml.safe_load(compose.read_text())["services"]["server"]["image"] == image
     assert f'image: "{image}"' in kubernetes.read_text()
+
+
+def test_what_did_not_work_out_though_the_image_is_there_is_told(
+    invoke: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(answers: Answers) -> bool:
+        if answers.command == "PUT" and "/manifests/sha256:" in answers.path:
+            answers.reply(400, body=b'{"errors": [{"message": "no such manifests here"}]}')
+            return True
+        return False
+
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    with ScriptedRegistry() as registry:
+        registry.before = refuse
+        name = str(registry.reference())
+        result = invoke("build-image", "--torch", "cpu", "--weights", "volume", "--push", name)
+    assert result.exit_code == 0, result.stderr
+    assert "warning: the image is there" in result.stderr
+    assert "no such manifests here" in " ".join(result.stderr.split())
+    assert "1" in registry.manifests

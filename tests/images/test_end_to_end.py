@@ -1,6 +1,7 @@
 """The demo model's image: built for real, served, and a video made through its HTTP API."""
 
 import hashlib
+import json
 import platform
 import shutil
 import time
@@ -14,6 +15,8 @@ from typing import Any
 import av
 import pytest
 import requests
+from packaging.utils import canonicalize_name
+from packaging.version import Version
 
 from images import references, slim
 from images.build import build
@@ -22,7 +25,7 @@ from images.engine import Engine
 from images.errors import ImageError
 from images.inputs import shipped_recipe
 from images.pull import pull
-from images.spec import Built, Destination, ImageSpec
+from images.spec import SBOM_PATH, Built, Destination, ImageSpec
 from images.verify import verify
 from runtime import __version__
 from runtime.models import model
@@ -93,13 +96,14 @@ def _poll_until_answered(url: str, container: Container) -> dict[str, Any]:
 def test_the_image_says_what_it_is_and_runs_as_nobody(engine: Engine, built: Built, base_image: str) -> None:
     config = engine.client.images.get(built.image_id).attrs["Config"]
     lock = shipped_recipe().lock("cpu").read_bytes()
+    listed = engine.client.containers.run(built.image_id, [f"/{SBOM_PATH}"], entrypoint="cat", remove=True)
     assert config["Labels"] == {
         "org.opencontainers.image.title": "i2v-setup runtime",
         "org.opencontainers.image.description": "An image-to-video server with its model",
         "org.opencontainers.image.licenses": "Apache-2.0",
         "org.opencontainers.image.version": __version__,
         "org.opencontainers.image.base.name": base_image,
-        "org.opencontainers.image.base.digest": engine.image(base_image).id,
+        "org.opencontainers.image.base.digest": engine.image(base_image).digest,
         "i2v-setup.model": "demo",
         "i2v-setup.model.digest": f"sha256:{model('demo').digest}",
         "i2v-setup.model.licence": model("demo").licence,
@@ -107,11 +111,22 @@ def test_the_image_says_what_it_is_and_runs_as_nobody(engine: Engine, built: Bui
         "i2v-setup.weights.layers": ",".join(layer.digest for layer in built.layers),
         "i2v-setup.lock": "cpu",
         "i2v-setup.lock.digest": f"sha256:{hashlib.sha256(lock).hexdigest()}",
+        "i2v-setup.sbom.digest": f"sha256:{hashlib.sha256(listed).hexdigest()}",
     }
     assert config["User"] == "10001:10001"
     assert set(config["ExposedPorts"]) == {"8000/tcp"}
     assert built.size == engine.image(built.image_id).size > 0
     assert list(engine.image(built.image_id).diff_ids)[: len(built.layers)] == [layer.digest for layer in built.layers]
+
+
+def test_the_packages_in_it_are_those_of_its_list(engine: Engine, built: Built, wheels: Mapping[str, Path]) -> None:
+    look = f"cat /{SBOM_PATH}; echo; cd /opt/venv/lib/python3*/site-packages; ls -d *.dist-info"
+    said = engine.client.containers.run(built.image_id, ["-c", look], entrypoint="sh", remove=True).decode()
+    document, end = json.JSONDecoder().raw_decode(said)
+    listed = {(row["name"], row["version"]) for row in document["components"] if row["type"] == "library"}
+    names = (line.removesuffix(".dist-info").split("-") for line in said[end:].split())
+    assert listed == {(canonicalize_name(name), str(Version(version))) for name, version in names}
+    assert len(listed) == len(wheels) - 1  # all but the installer's
 
 
 def test_no_build_tools_or_caches_are_left(engine: Engine, built: Built) -> None:

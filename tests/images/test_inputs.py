@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from images.errors import ImageError
-from images.inputs import Recipe, place_wheels, shipped_recipe
+from images.inputs import Recipe, place_list, place_wheels, shipped_recipe
 
 
 def test_an_unknown_torch_build_names_those_that_there_are() -> None:
@@ -40,3 +40,15 @@ def test_no_name_of_a_wheel_leads_out_of_the_directory(tmp_path: Path) -> None:
     with pytest.raises(ImageError, match="no name of a wheel"):
         place_wheels({"../a-1-py3-none-any.whl": stored}, tmp_path / "given")
     assert not (tmp_path / "a-1-py3-none-any.whl").exists()
+
+
+def test_a_list_has_a_time_of_its_own_bytes_and_may_be_read_by_anybody(tmp_path: Path) -> None:
+    found = []
+    for number, content in enumerate((b"one", b"one", b"two")):
+        place_list(content, tmp_path / str(number), "list.json")
+        status = (tmp_path / str(number) / "list.json").stat()
+        assert (status.st_mode & 0o777, (tmp_path / str(number)).stat().st_mode & 0o777) == (0o644, 0o755)
+        found.append(status.st_mtime_ns)
+    assert found[0] == found[1] != found[2]
+    with pytest.raises(ImageError, match=r"cannot hand list\.json to the build"):
+        place_list(b"", tmp_path / "none" / "such", "list.json")

@@ -71,7 +71,9 @@ def real(no_logins: Path, tmp_path: Path, free_port: int, monkeypatch: pytest.Mo
 
 def _filled(name: str, model: ModelSpec, known: Path, *, on_top: bool = False) -> Image:
     assert model.bundled
-    return slim.filled(slim.find(name, "amd64"), model, weight_layers(model, model.bundled, known), on_top=on_top)
+    weights = weight_layers(model, model.bundled, known)
+    image, _ = slim.filled(slim.find(name, "amd64"), model, model.bundled, weights, on_top=on_top)
+    return image
 
 
 def _built(name: str, model: ModelSpec, destination: Destination, scratch: Path, tag: str = "i2v:1") -> Built:
@@ -181,7 +183,7 @@ def test_of_an_image_for_many_machines_that_for_this_one_is_taken(
 def test_a_malformed_configuration_is_said(model: ModelSpec, tmp_path: Path, config: bytes) -> None:
     image = compose(json.loads(config), [tar_layer({"a": b"b"})])
     with pytest.raises(ImageError, match="the configuration of some:1 is malformed"):
-        slim.filled(Slim("some:1", image), model, (), on_top=False)
+        slim.filled(Slim("some:1", image), model, Path("none"), (), on_top=False)
 
 
 def test_what_is_nowhere_is_said(scripted: ScriptedRegistry, tmp_path: Path) -> None:

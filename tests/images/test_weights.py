@@ -19,7 +19,9 @@ from images.build import build
 from images.engine import Engine, connect
 from images.errors import ImageError
 from images.inputs import Recipe
+from images.opening import open_image
 from images.spec import Destination, ImageSpec
+from images.verify import verify
 from images.weights_base import REPOSITORY
 from runtime.models import ModelFile, ModelSpec
 from tests.images.registries import real_registry
@@ -130,9 +132,11 @@ def test_weights_on_top_leave_the_rest_to_be_shared(
     wanted: ImageSpec, store: Engine, small_recipe: Recipe, tmp_path: Path
 ) -> None:
     without = build(replace(wanted, weights="mounted"), _quiet, recipe=small_recipe)
-    below = store.image(without.image_id).diff_ids
+    below = store.image(without.image_id).diff_ids[:-1]  # all but the list of what is in it, the model too
     built = build(replace(wanted, on_top=True), _quiet, recipe=small_recipe, scratch=tmp_path)
-    assert [layer.reused for layer in built.layers] == [True] * len(below) + [False] * 2
+    assert all(layer.reused for layer in built.layers[: len(below)])
+    assert [layer.reused for layer in built.layers[-2:]] == [False] * 2
+    assert len(built.layers) == len(below) + 3
     assert store.image(wanted.tag).diff_ids[: len(below)] == below
     _check(store, wanted.tag, wanted.model)
 
@@ -145,7 +149,13 @@ def test_what_is_pushed_is_pulled_and_what_the_registry_has_is_not_sent(
         first = build(wanted, _quiet, destination=Destination(push=reference), recipe=small_recipe, scratch=tmp_path)
         assert not any(layer.reused for layer in first.layers)
         assert store.find(wanted.tag) is None
+        assert first.warnings == ()
         store.client.images.pull(f"{host}/some/i2v", "1")
+        assert store.image(reference).digest == first.image_id
+        with open_image(reference, _quiet, scratch=tmp_path) as image:
+            verified = verify(image, None, lambda _size: None)
+        assert verified.ok, [row for row in verified.rows if not row.holds]
+        assert "packages in the SBOM" in {row.what for row in verified.rows}
         _check(store, reference, wanted.model)
         store.untag(reference)
 

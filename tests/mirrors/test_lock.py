@@ -75,3 +75,17 @@ def test_what_is_to_be_learnt_is_no_pin_and_is_told_where_its_marker_holds(tmp_p
     assert [pin.name for pin in lock.read(path)] == ["demo"]
     assert [str(found.specifier) for found in lock.to_learn(path, {"sys_platform": "linux"})] == ["==2.0+rocm1"]
     assert lock.to_learn(path, {"sys_platform": "darwin"}) == ()
+
+
+def test_every_pin_is_given_wherever_it_applies() -> None:
+    text = (
+        f"# numpy-2.5.5-py3-none-any.whl sha256:{B}\n"
+        f"numpy==2.4.6 ; python_full_version < '3' --hash=sha256:{A}\n"
+        f"numpy==2.5.5 ; python_full_version >= '3' --hash=sha256:{B}\n"
+    )
+    assert lock.every_pin(text, "a lock") == (
+        Pin("numpy", "2.4.6", frozenset({A})),
+        Pin("numpy", "2.5.5", frozenset({B}), (("numpy-2.5.5-py3-none-any.whl", B),)),
+    )
+    with pytest.raises(MirrorError, match=r"a lock, line 1"):
+        lock.every_pin("numpy", "a lock")
