@@ -13,7 +13,8 @@
       referrers                    the list, attached to an image on a registry
     verify, opening, contents      an image held against what it claims, wherever it is
       sbom_check, findings         its list held against it
-    engine, container              the engine, and a server that runs in it
+    reach, podman, engine          the engine that answers, Podman's where Docker's does not; what it is and has
+    container                      a server that runs in it
     deploy_files, deployable       the files that start it elsewhere; sandbox: what it may do, wherever it runs
       compose_file, kubernetes_file
 

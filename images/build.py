@@ -19,9 +19,10 @@ from pathlib import Path, PurePosixPath
 
 from images import layout, parts, references, slim
 from images.application import Application
+from images.blob_directory import disk_trouble
 from images.clock import Clock
 from images.deliver import deliver
-from images.engine import check_age, connect, find_buildx
+from images.engine import check_builds, connect, find_buildx
 from images.errors import ImageError
 from images.image_files import config_of
 from images.inputs import Recipe, shipped_recipe
@@ -39,6 +40,7 @@ from images.weights_base import with_weights_below
 from mirrors.http import HttpSettings
 from runtime import __version__
 
+_WORKPLACE = "i2v-image-"
 _Rest = Callable[[Application, str], AbstractContextManager[tuple[Layer, ...]]]
 
 #: Files below `scratch`: the digests of weights, what became of other layers, and the repositories pushed to.
@@ -100,7 +102,8 @@ def require_engine(spec: ImageSpec, destination: Destination) -> None:
     """
     if spec.is_built or destination.local:
         with connect() as engine:
-            check_age(engine.info())
+            if spec.is_built:
+                check_builds(engine.info())
     if spec.is_built:
         find_buildx()
 
@@ -133,8 +136,7 @@ def build(
         ImageError: The image cannot be built or delivered; the message says why, the hint what to do.
     """
     destination, recipe, clock = destination or Destination(), recipe or shipped_recipe(), Clock()
-    with tempfile.TemporaryDirectory(prefix="i2v-image-", dir=scratch) as name:
-        directory = Path(name)
+    with _workplace(scratch) as directory:
         siblings = Siblings((scratch or directory) / _SIBLINGS)
         delivery = _Delivery(spec, destination, http, siblings, on_line, clock)
 
@@ -149,7 +151,7 @@ def build(
             made = slim.filled(spec.slim, spec.model, spec.model_dir, read_weights(), on_top=spec.on_top)
             return delivery.hand_over(*made)
         with connect() as engine:
-            check_age(engine.info())
+            check_builds(engine.info())
             application = Application(
                 spec, recipe, engine, find_buildx(), directory, on_line=on_line, timeout=timeout, clock=clock
             )
@@ -159,6 +161,15 @@ def build(
             rest = _as_built if destination.local else partial(_as_parts, (scratch or directory) / _PACKED_LAYERS)
             with _composed(application, weights, rest) as (image, listed):
                 return delivery.hand_over(image, listed)
+
+
+@contextmanager
+def _workplace(parent: Path | None) -> Iterator[Path]:
+    """A directory for the time of a build."""
+    with disk_trouble(parent or Path(tempfile.gettempdir())):
+        made = tempfile.TemporaryDirectory(prefix=_WORKPLACE, dir=parent)
+    with made as name:
+        yield Path(name)
 
 
 def _built_on_weights(application: Application, weights: Sequence[Layer]) -> Built:
@@ -190,7 +201,7 @@ def _composed(application: Application, weights: Sequence[Layer], rest: _Rest) -
     With it, the list of what is in it.
     """
     spec, engine = application.spec, application.engine
-    passing = f"i2v-building:{application.directory.name.removeprefix('i2v-image-').lower()}"
+    passing = f"i2v-building:{application.directory.name.removeprefix(_WORKPLACE).lower()}"
     listed = application.build(spec.base_image, weights, passing)
     with ExitStack() as stack:
         stack.callback(engine.untag, passing)

@@ -14,7 +14,7 @@ from docker.errors import APIError, NotFound
 from docker.types import DeviceRequest, LogConfig
 
 from images import sandbox
-from images.engine import Engine, engine_errors
+from images.engine import Engine, EngineInfo, engine_errors
 from images.errors import ImageError
 from images.spec import WEIGHTS_LABEL
 
@@ -32,6 +32,11 @@ _NOT_IN_NAMES = re.compile(r"[^a-zA-Z0-9_.-]+")
 _NO_GPU_HINT = (
     "install the NVIDIA Container Toolkit, then: sudo nvidia-ctk runtime configure --runtime=docker "
     "&& sudo systemctl restart docker"
+)
+_PODMAN_WITH_GPUS = (5, 4)  # the first that heeds CDI devices in Docker's own words
+_NO_CDI_HINT = (
+    "install the NVIDIA Container Toolkit, then: sudo nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml; "
+    "`nvidia-ctk cdi list` shows what there is"
 )
 
 
@@ -148,26 +153,26 @@ def start(  # noqa: PLR0913 - a setting each
     if image.labels.get(WEIGHTS_LABEL) == "mounted" and model_dir is None:
         raise ImageError(f"the image {tag} has no model in it", "start it with the directory of the model's files")
     info = engine.info()
-    if gpus and not info.nvidia:
-        raise ImageError("this Docker engine cannot give GPUs to containers", _NO_GPU_HINT)
+    if gpus:
+        _check_gives_gpus(info)
     _remove_ended(engine, name)
     with engine_errors(f"create the container {name}"):
         try:
             engine.client.volumes.create(_volume(name), labels={LABEL: name})
-            options = _options(name, port, gpus, info.memory)
+            options = _options(name, port, gpus, info)
             if model_dir is not None:
                 options["volumes"][str(model_dir.absolute())] = {"bind": sandbox.MODEL, "mode": "ro"}
             options["labels"] |= {_MARK_LABEL: mark} if mark else {}
             options["command"] += ["--drain", f"{drain:g}"] if drain else []
             container = engine.client.containers.create(tag, **options)
         except APIError as error:
-            raise _explain(error, name, port) from error
+            raise _explain(error, name, port, info) from error
     try:
         with engine_errors(f"start {tag}"):
             try:
                 container.start()
             except APIError as error:
-                raise _explain(error, name, port) from error
+                raise _explain(error, name, port, info) from error
             container.reload()
         bindings = container.ports.get(_SERVER_PORT)
         started = Container(
@@ -180,9 +185,9 @@ def start(  # noqa: PLR0913 - a setting each
     return started
 
 
-def _options(name: str, port: int | None, gpus: str | None, memory: int) -> dict[str, Any]:
+def _options(name: str, port: int | None, gpus: str | None, info: EngineInfo) -> dict[str, Any]:
     """How docker-py is told to run the server: as little as it needs."""
-    limit = int(memory * _MEMORY_SHARE) or None
+    limit = int(info.memory * _MEMORY_SHARE) or None
     return {
         "name": name,
         "labels": {LABEL: name},
@@ -202,7 +207,7 @@ def _options(name: str, port: int | None, gpus: str | None, memory: int) -> dict
         "log_config": LogConfig(
             type=LogConfig.types.JSON, config={"max-size": sandbox.LOG_SIZE, "max-file": sandbox.LOG_FILES}
         ),
-        "device_requests": [_device_request(gpus)] if gpus else None,
+        "device_requests": [_device_request(gpus, info)] if gpus else None,
         "use_config_proxy": False,  # it needs no network, and a proxy's password would be plain to see
     }
 
@@ -211,7 +216,21 @@ def _volume(name: str) -> str:
     return f"{name}-data"
 
 
-def _device_request(gpus: str) -> DeviceRequest:
+def _check_gives_gpus(info: EngineInfo) -> None:
+    if info.podman:
+        if info.release < _PODMAN_WITH_GPUS:  # an older one says nothing, and gives none
+            wanted = ".".join(map(str, _PODMAN_WITH_GPUS))
+            raise ImageError(
+                f"Podman {info.version} cannot give GPUs to containers that are started like this",
+                f"install Podman {wanted} or newer, or Docker",
+            )
+    elif not info.nvidia:
+        raise ImageError("this Docker engine cannot give GPUs to containers", _NO_GPU_HINT)
+
+
+def _device_request(gpus: str, info: EngineInfo) -> DeviceRequest:
+    if info.podman:
+        return DeviceRequest(driver="cdi", device_ids=[f"nvidia.com/gpu={gpu}" for gpu in gpus.split(",")])
     if gpus == "all":
         return DeviceRequest(count=-1, capabilities=[["gpu"]])
     return DeviceRequest(device_ids=gpus.split(","), capabilities=[["gpu"]])
@@ -225,13 +244,15 @@ def _remove_ended(engine: Engine, name: str) -> None:
                 old.remove()
 
 
-def _explain(error: APIError, name: str, port: int | None) -> ImageError:
+def _explain(error: APIError, name: str, port: int | None, info: EngineInfo) -> ImageError:
     text = str(error.explanation or error)
     if any(sign in text for sign in _PORT_TAKEN):
         return ImageError(f"port {port} on {sandbox.LOOPBACK} is taken", "choose another one: --port N")
-    if "is already in use by container" in text:
-        hint = f"stop it: i2v-setup stop, or docker rm --force {name}"
-        return ImageError(f"a container named {name} is there already", hint)
+    if "is already in use by" in text:
+        command = "podman" if info.podman else "docker"
+        return ImageError(f"a container named {name} is there already", f"stop it: {command} rm --force {name}")
+    if "unresolvable CDI devices" in text:
+        return ImageError(f"Podman knows no such GPU: {text}", _NO_CDI_HINT)
     if "could not select device driver" in text:
         return ImageError("this Docker engine cannot give GPUs to containers", _NO_GPU_HINT)
     return ImageError(f"the container cannot start: {text}", "see the engine's own log")

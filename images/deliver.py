@@ -18,7 +18,7 @@ from docker.errors import APIError, DockerException, ImageNotFound
 from docker.utils import parse_repository_tag
 
 from images import held, load_archive
-from images.engine import Engine, engine_errors
+from images.engine import Engine, engine_errors, error_in
 from images.errors import EngineUnavailable, ImageError
 from images.failures import full_disk
 from images.loopback_registry import PREFIX, LoopbackRegistry
@@ -192,8 +192,8 @@ def _engine_says() -> Iterator[None]:
 
 def _heed(line: Mapping[str, Any]) -> None:
     """Raise `ImageError` if a line of the engine's progress is the end of it."""
-    if "error" in line:
-        raise _refusal(line["error"])
+    if said := error_in(line):
+        raise _refusal(said)
 
 
 def _refusal(said: str) -> ImageError:

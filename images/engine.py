@@ -8,25 +8,20 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import socket
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
-import docker
 import requests
-from docker.context import Context, ContextAPI
 from docker.errors import APIError, DockerException, ImageNotFound
-from docker.utils import kwargs_from_env
 
 from images.errors import EngineUnavailable, ImageError
+from images.reach import START_HINT, Reached, context, reach
 
 _OLDEST_ENGINE = 23  # the first whose BuildKit reads here-documents in a Dockerfile
 _OLDEST_RAWJSON = (0, 13)
-_API_SECONDS = 30
-_START_HINT = "start Docker (sudo systemctl start docker, or Docker Desktop), or install it: https://docs.docker.com/engine/install/"
 
 
 @dataclass(frozen=True)
@@ -44,18 +39,22 @@ class Buildx:
 
 @dataclass(frozen=True)
 class EngineInfo:
-    """An engine, in facts. `memory` is in bytes; `store` is "containerd" or the name of a storage driver."""
+    """An engine, in facts. `memory` is in bytes; `store` is "containerd" or the name of a storage driver.
+
+    `podman` is whether it is Podman that answers, with a version of its own.
+    """
 
     version: str
     store: str
     memory: int
     nvidia: bool
+    podman: bool = False
 
     @property
-    def major(self) -> int:
-        """Docker's major version, 0 if it has none (a development build)."""
-        match = re.match(r"\d+", self.version)
-        return int(match[0]) if match else 0
+    def release(self) -> tuple[int, int]:
+        """The first two numbers of its version, 0 and 0 if it has none (a development build)."""
+        match = re.match(r"(\d+)\.(\d+)", self.version)
+        return (int(match[1]), int(match[2])) if match else (0, 0)
 
 
 @dataclass(frozen=True)
@@ -76,12 +75,13 @@ class Image:
 class Engine:
     """A connection to the engine that the docker command would use. Close it, or use it in a `with`.
 
-    `address` is where it is: a socket's or a machine's.
+    `address` is where it is: a socket's or a machine's, or "podman".
     """
 
-    def __init__(self, client: docker.DockerClient, address: str) -> None:
-        self.client = client
-        self.address = address
+    def __init__(self, reached: Reached) -> None:
+        self.client = reached.client
+        self.address = reached.address
+        self._service = reached.service
 
     def __enter__(self) -> Engine:
         return self
@@ -92,17 +92,21 @@ class Engine:
     def close(self) -> None:
         """Let go of the engine's socket."""
         self.client.close()
+        if self._service is not None:
+            self._service.close()
 
     def info(self) -> EngineInfo:
         """What the engine is and can do."""
         with engine_errors("ask the engine what it is"):
             info: dict[str, Any] = self.client.info()
+            parts = self.client.version().get("Components") or ()
         snapshotter = any("io.containerd.snapshotter" in value for _, value in info.get("DriverStatus") or ())
         return EngineInfo(
             version=info.get("ServerVersion", ""),
             store="containerd" if snapshotter else info.get("Driver", ""),
             memory=info.get("MemTotal", 0),
             nvidia=_has_nvidia(info),
+            podman=any("Podman" in str(part.get("Name")) for part in parts),
         )
 
     def image(self, reference: str) -> Image:
@@ -113,7 +117,7 @@ class Engine:
         """
         found = self.find(reference)
         if found is None:
-            hint = f"build it: i2v-setup build-image --tag {reference}"
+            hint = f"build it (i2v-setup build-image --tag {reference}), or pull or load one that was built elsewhere"
             raise ImageError(f"the engine has no image {reference}", hint)
         return found
 
@@ -148,18 +152,12 @@ class Engine:
 
 
 def connect() -> Engine:
-    """The engine that the docker command would use: `DOCKER_HOST`, or else the current context's.
+    """The engine that the docker command would use: `DOCKER_HOST`, or else the current context's; or else Podman.
 
     Raises:
         EngineUnavailable: None answers, or it lets us not in.
     """
-    address, tls = _address()
-    try:
-        _knock(address)
-        client = docker.DockerClient(base_url=address, tls=tls, timeout=_API_SECONDS)
-    except (DockerException, requests.RequestException, OSError) as error:
-        raise _unavailable(address, error) from error
-    return Engine(client, address)
+    return Engine(reach())
 
 
 def find_buildx() -> Buildx:
@@ -186,13 +184,31 @@ def builder() -> str:
     """The builder inside the engine that we speak to: only that one sees the images that the engine has."""
     if os.environ.get("DOCKER_HOST"):
         return "default"
-    return str(_context().name)
+    return str(context().name)
 
 
-def check_age(info: EngineInfo) -> None:
-    """Raise `ImageError` if the engine is too old to build our Dockerfile."""
-    if 0 < info.major < _OLDEST_ENGINE:
-        raise ImageError(f"Docker {info.version} is too old", f"install Docker {_OLDEST_ENGINE} or newer")
+def check_builds(info: EngineInfo) -> None:
+    """Raise `ImageError` if the engine cannot build our Dockerfile: it may be too old, or Podman."""
+    if info.podman:
+        raise ImageError(
+            "Podman cannot build this image: that takes a Docker Engine with buildx",
+            "build it where there is one (build-image --push REF, or -o FILE.tar), then here: podman pull REF, or "
+            "podman load -i FILE.tar; and i2v-setup run --docker TAG starts it with Podman",
+        )
+    if 0 < info.release[0] < _OLDEST_ENGINE:
+        raise ImageError(
+            f"Docker {info.version} is too old to build images",
+            f"install Docker {_OLDEST_ENGINE} or newer; to run images that were built elsewhere this one will do",
+        )
+
+
+def error_in(line: Mapping[str, Any]) -> str:
+    """What a line of an engine's progress says went wrong; empty if nothing did.
+
+    Docker 28 with containerd's store says of an image that it took and cannot unpack no more than this in passing.
+    """
+    said = str(line.get("stream", ""))
+    return str(line.get("error", "")) or (said.strip() if said.startswith("Error unpacking image") else "")
 
 
 @contextmanager
@@ -203,44 +219,7 @@ def engine_errors(doing: str) -> Iterator[None]:
     except APIError as error:
         raise ImageError(f"could not {doing}: {error.explanation or error}") from error
     except (DockerException, requests.RequestException) as error:
-        raise EngineUnavailable(f"could not {doing}: the engine does not answer ({error})", _START_HINT) from error
-
-
-def _address() -> tuple[str, Any]:
-    """Where the docker command would find its engine, and the TLS settings for it."""
-    if os.environ.get("DOCKER_HOST"):
-        try:
-            settings = kwargs_from_env()
-        except DockerException as error:
-            raise EngineUnavailable(f"DOCKER_HOST or its TLS settings are of no use: {error}", _START_HINT) from error
-        return settings["base_url"], settings.get("tls", False)
-    context = _context()
-    return context.Host or "", context.TLSConfig or False
-
-
-def _context() -> Context:
-    name = os.environ.get("DOCKER_CONTEXT")
-    context: Context | None = ContextAPI.get_context(name)
-    if context is None:
-        raise EngineUnavailable(f"there is no Docker context {name}", "see those there are: docker context ls")
-    return context
-
-
-def _knock(address: str) -> None:
-    """Raise `OSError` unless something listens at a local socket: docker-py leaks its own when nothing does."""
-    if address.startswith("unix://"):
-        with socket.socket(socket.AF_UNIX) as probe:
-            probe.settimeout(_API_SECONDS)
-            probe.connect(address.removeprefix("unix://"))
-
-
-def _unavailable(address: str, error: Exception) -> EngineUnavailable:
-    if isinstance(error, PermissionError):
-        return EngineUnavailable(
-            f"no right to use the Docker engine at {address}",
-            "add yourself to the docker group (sudo usermod -aG docker $USER), then log in again",
-        )
-    return EngineUnavailable(f"no Docker engine answers at {address}", _START_HINT)
+        raise EngineUnavailable(f"could not {doing}: the engine does not answer ({error})", START_HINT) from error
 
 
 def _has_nvidia(info: Mapping[str, Any]) -> bool:

@@ -13,7 +13,7 @@ from typing import Any
 from docker.errors import DockerException
 
 from images import load_archive
-from images.engine import Engine
+from images.engine import Engine, error_in
 from images.loopback_registry import PREFIX
 from images.oci import CONFIG, LAYER, MANIFEST, Descriptor, Image, bytes_of
 
@@ -54,7 +54,7 @@ def _has(engine: Engine, blob: Descriptor) -> bool:
         said = [{"error": str(error)}]
     with suppress(DockerException):
         api.remove_image(_PROBE)
-    return any(_UNREADABLE in line.get("error", "") for line in said)
+    return any(_UNREADABLE in error_in(line) for line in said)
 
 
 def _common(first: Sequence[str], second: Sequence[str]) -> int:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from images.blob_directory import disk_trouble
 from images.errors import ImageError
 
 
@@ -47,9 +48,10 @@ def place_wheels(wheels: Mapping[str, Path], target: Path) -> None:
     """Put the wheels into the new directory `target`, each under its own name, wherever its bytes lie.
 
     Raises:
-        ImageError: One is not there, or its name is no file name.
+        ImageError: One is not there, or its name is no file name, or the disk is full.
     """
-    target.mkdir()
+    with disk_trouble(target):
+        target.mkdir()
     for name, source in wheels.items():
         if Path(name).name != name:  # names come from an index
             raise ImageError(f"{name!r} is no name of a wheel", "choose another mirror")
@@ -68,29 +70,19 @@ def place_list(content: bytes, target: Path, name: str) -> None:
         ImageError: There is no room for it.
     """
     path = target / name
-    try:
+    with disk_trouble(target):
         target.mkdir()
         path.write_bytes(content)
         path.chmod(0o644)
         target.chmod(0o755)
         time = int.from_bytes(hashlib.sha256(content).digest()[:4], "big") >> 1  # 31 bits fit every file system
         os.utime(path, (time, time))
-    except OSError as error:
-        raise _not_handed(name, error) from error
 
 
 def _place(source: Path, target: Path) -> None:
     """The same bytes at a second path: linked, or copied where the file system or its rights forbid that."""
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
+    with disk_trouble(target):
         try:
             os.link(source.resolve(), target)
         except OSError:
             shutil.copy2(source, target)
-    except OSError as error:
-        raise _not_handed(target.name, error) from error
-
-
-def _not_handed(name: str, error: OSError) -> ImageError:
-    hint = "make room where temporary files lie, or set TMPDIR to another place"
-    return ImageError(f"cannot hand {name} to the build: {error.strerror}", hint)

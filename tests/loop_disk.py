@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from subprocess import CalledProcessError, run
 
@@ -25,3 +26,13 @@ def loop_disk(image: Path, mount: Path, megabytes: int) -> Iterator[Path]:
         yield mount
     finally:
         run(["umount", str(mount)], check=True)
+
+
+def leave(disk: Path, kilobytes: int) -> None:
+    """Fill a disk until no more than that is left."""
+    with (disk / "filling").open("wb", buffering=0) as file:
+        with suppress(OSError):
+            while file.write(bytes(1 << 16)):
+                pass
+        file.truncate(max(file.tell() - kilobytes * 1024, 0))
+        os.fsync(file.fileno())

@@ -27,7 +27,12 @@ from bootstrap.serving import HOST, PORT, Serving
     metavar="SECONDS",
     help="When it is stopped, finish the job that is made first, for so long at most; else it goes back to the queue.",
 )
-@click.option("--docker", "tag", metavar="TAG", help="Serve from this image instead of the local environment.")
+@click.option(
+    "--docker",
+    "tag",
+    metavar="TAG",
+    help="Serve from this image, by Docker or Podman, instead of the local environment.",
+)
 @click.option("--gpus", metavar="all|IDS", help="GPUs for the container.")
 @click.option(
     "--install-service", is_flag=True, help="Write a systemd unit that runs this, and start nothing; `undo` removes it."

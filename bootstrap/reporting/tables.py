@@ -84,13 +84,17 @@ def _section(section: Section, lang: Language) -> Iterator[RenderableType]:
 
     yield ByWidth(draw)
     if section.layers:
-        names = [words.say(name, lang) for name in ("layer", "bytes", "")]
-        layers = _table(f"\n  {words.say('layers', lang)}", [*names, ""], right=(1,))
-        for layer in section.layers:
-            cells = (f"    {escape(layer.about)}", size(layer.bytes), words.outcome(layer.outcome, lang))
-            layers.add_row(*cells, f"[dim]{escape(layer.digest[:_DIGEST])}…[/dim]")
-        yield layers
+        yield _layers(section, lang)
     yield from _remarks(section, lang)
+
+
+def _layers(section: Section, lang: Language) -> Table:
+    names = [words.say(name, lang) for name in ("layer", "bytes", "")]
+    shown = _table(f"\n  {words.say('layers', lang)}", [*names, ""], right=(1,))
+    for layer in section.layers:
+        cells = (f"    {escape(layer.about)}", size(layer.bytes), words.outcome(layer.outcome, lang))
+        shown.add_row(*cells, f"[dim]{escape(layer.digest[:_DIGEST])}…[/dim]")
+    return shown
 
 
 def _title(timing: Timing, lang: Language, *, busy: bool = True) -> str:

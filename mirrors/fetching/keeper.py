@@ -327,5 +327,5 @@ def _reasons(source: Source) -> list[str]:
 def _require_room(name: str, missing: int, path: Path) -> None:
     free = free_space(path)
     if missing > free:
-        needed, left = f"{name} needs {missing / 1e6:.0f} MB more", f"{path.parent} has {free / 1e6:.0f} MB left"
+        needed, left = f"{name} needs {missing / 1e6:.1f} MB more", f"{path.parent} has {free / 1e6:.1f} MB left"
         raise NoSpace(f"{needed}, and {left}", "make room, or choose another disk")

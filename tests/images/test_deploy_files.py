@@ -18,7 +18,7 @@ import yaml
 from images import container, deploy_files, sandbox
 from images.container import Container, start
 from images.deployable import DRAIN, PATIENCE, Deployable
-from images.engine import Engine
+from images.engine import Engine, EngineInfo
 from images.errors import ImageError
 from images.inputs import shipped_recipe
 from runtime.models import model
@@ -83,7 +83,10 @@ def test_both_are_valid_by_the_published_schemas(deployable: Deployable, tmp_pat
 
 @each_kind
 def test_compose_sets_what_we_set_ourselves(deployable: Deployable) -> None:
-    told, ours = service(deployable), container._options("x", 8000, None, 10 << 30)
+    told, ours = (
+        service(deployable),
+        container._options("x", 8000, None, EngineInfo("26.1", "overlay2", 10 << 30, nvidia=False)),
+    )
     for name in ("read_only", "cap_drop", "security_opt", "pids_limit", "shm_size"):
         assert told[name] == ours[name], name
     assert dict(one.split(":", 1) for one in told["tmpfs"]) == ours["tmpfs"]

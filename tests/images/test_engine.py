@@ -1,9 +1,10 @@
 import stat
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from images.engine import Engine, EngineInfo, check_age, connect, find_buildx
+from images.engine import Engine, EngineInfo, check_builds, connect, find_buildx
 from images.errors import EngineUnavailable, ImageError
 
 docker = pytest.mark.docker
@@ -12,7 +13,7 @@ docker = pytest.mark.docker
 @docker
 def test_an_engine_tells_what_it_is(engine: Engine) -> None:
     info = engine.info()
-    assert info.major >= 23
+    assert info.release >= (23, 0)
     assert info.store
     assert info.memory > 0
 
@@ -60,9 +61,9 @@ def test_an_old_engine_is_refused(version: str, old: bool) -> None:
     info = EngineInfo(version, "overlay2", 1, nvidia=False)
     if old:
         with pytest.raises(ImageError, match="too old"):
-            check_age(info)
+            check_builds(info)
     else:
-        check_age(info)
+        check_builds(info)
 
 
 def _docker_command(directory: Path, script: str) -> None:
@@ -83,6 +84,15 @@ def test_a_missing_buildx_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     with pytest.raises(ImageError, match="no buildx plugin") as caught:
         find_buildx()
     assert "docker-buildx-plugin" in caught.value.hint
+
+
+@docker
+def test_the_real_docker_command_without_buildx_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))  # where its plugins are looked for as well
+    if subprocess.run(["docker", "buildx", "version"], capture_output=True, check=False).returncode == 0:
+        pytest.skip("buildx is a plugin of the whole system here")
+    with pytest.raises(ImageError, match="no buildx plugin"):
+        find_buildx()
 
 
 @pytest.mark.parametrize(

@@ -50,5 +50,5 @@ def test_a_list_has_a_time_of_its_own_bytes_and_may_be_read_by_anybody(tmp_path:
         assert (status.st_mode & 0o777, (tmp_path / str(number)).stat().st_mode & 0o777) == (0o644, 0o755)
         found.append(status.st_mtime_ns)
     assert found[0] == found[1] != found[2]
-    with pytest.raises(ImageError, match=r"cannot hand list\.json to the build"):
+    with pytest.raises(ImageError, match="No such file or directory"):
         place_list(b"", tmp_path / "none" / "such", "list.json")

@@ -438,7 +438,7 @@ def test_all_sources_are_named_with_their_reasons(
 
 
 def test_more_than_the_disk_holds_is_refused_at_once(mirror: LoopbackMirror, store: Store, http: HttpSettings) -> None:
-    with pytest.raises(NoSpace, match=r"needs 1000000000000 MB more") as caught:
+    with pytest.raises(NoSpace, match=r"needs 1000000000000.0 MB more") as caught:
         get(store, http, mirror, artifact=Artifact(NAME, 10**18, SHA256))
     assert caught.value.hint
     assert mirror.requests == []
