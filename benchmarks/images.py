@@ -6,6 +6,7 @@
     push after a change     nothing of the weights sent
     pull after a change     of dependencies, by a node that has the image before: at most 0.1 of weights on top
     first local delivery    in containerd's store at most 0.35 of buildx; in overlay2 1.1 of its time, 0.8 of its writes
+    start                   the demo model's image by `run --docker`: /health in at most 3 s, the first frame in 20 s
     ten rebuilds            with new mtimes, a renamed directory, two at once: nothing of the weights sent
 
 2 GB of bytes that cannot be compressed (200 MB with --quick), other ones for each first time. The default engine; rows
@@ -40,6 +41,7 @@ from functools import partial
 
 import docker
 import psutil
+import requests
 
 from benchmarks.harness import Row, main
 from images.build import build
@@ -161,6 +163,7 @@ def measure(quick: bool) -> Sequence[Row]:
         rows += [*_changes(bench, runs), _ten_rebuilds(bench)]
     rows += _pushes(size, runs)
     rows += _node(size, runs)
+    rows += _starts(runs)
     return rows
 
 
@@ -283,6 +286,41 @@ def _node(size: int, runs: int) -> Iterator[Row]:
                     node.images.remove(tag)
     below, top = (statistics.median(seconds[1:]) for seconds in taken.values())  # the first was of all the weights
     yield _ratio("pull after a dependency change", below, top, 0.1, "weights on top")
+
+
+def _starts(runs: int) -> Iterator[Row]:
+    """The demo model's image, from the command to an answer and to the first frame of the warm-up."""
+    tag, command = "i2v-bench-demo:latest", str(Path(sys.executable).with_name("i2v-setup"))
+    _run(command, "build-image", "--model", "demo", "--torch", "cpu", "--tag", tag, "--base-image", BASE)
+    answers, frames = list[float](), list[float]()
+    for _ in range(runs):
+        with socket.socket() as listener:
+            listener.bind(("127.0.0.1", 0))
+            port = int(listener.getsockname()[1])
+        began = time.perf_counter()
+        with subprocess.Popen(
+            [command, "run", "--docker", tag, "--port", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        ) as server:
+            try:
+                for path, taken in (("/health", answers), ("/ready", frames)):
+                    while not _answers(f"http://127.0.0.1:{port}{path}"):
+                        if server.poll() is not None:
+                            raise RuntimeError((server.stderr.read() if server.stderr else b"").decode()[-2000:])
+                        time.sleep(0.02)
+                    taken.append(time.perf_counter() - began)
+            finally:
+                server.terminate()
+                server.communicate()
+    for what, taken, bar in (("/health answers", answers, 3.0), ("first frame", frames, 20.0)):
+        seconds = statistics.median(taken)
+        yield Row(f"demo image, {what}", seconds, "s", f"at most {bar:g}", seconds <= bar, "from the command on")
+
+
+def _answers(url: str) -> bool:
+    try:
+        return requests.get(url, timeout=5).ok
+    except requests.RequestException:
+        return False
 
 
 def _hash_and_copy(bench: Bench) -> None:

@@ -4,10 +4,13 @@
     build                          the flow, from a spec to an image where it is to go
       layers, weights_base         the weights: layers that are the same everywhere; below a base image in the engine
       application, inputs, buildx  all else: what the Dockerfile's build is given, and how it is followed
+      composition                  an image put together of the two, as blobs
       parts, packing, image_files  what was built, as layers of our own; packed only where somebody lacks them
+      passing                      what is in an engine only meanwhile, and goes also if its process was killed
       slim                         an image without weights that is there, in the place of a build
       sbom, packages               the list of what is in the image
       oci, layout, saved           images as blobs; in a directory, in an archive, as an engine writes them
+    delivery                       where an image goes
       deliver                      into the local engine
       push, pull, registry         to and from a registry
       referrers                    the list, attached to an image on a registry

@@ -11,37 +11,29 @@ The build never sees the weights: they cannot be sent twice, and no change of co
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
-from images import layout, parts, references, slim
+from images import slim
 from images.application import Application
 from images.blob_directory import disk_trouble
 from images.clock import Clock
-from images.deliver import deliver
+from images.composition import as_built, as_parts, composed
+from images.delivery import Delivery, reports
 from images.engine import check_builds, connect, find_buildx
-from images.errors import ImageError
-from images.image_files import config_of
 from images.inputs import Recipe, shipped_recipe
 from images.layers import weight_layers, weights_image
-from images.notes import Notes
-from images.oci import Bytes, Image, Layer, compose
-from images.push import push
+from images.oci import Bytes, Layer
 from images.rates import Rate
-from images.references import Reference
-from images.referrers import attach
-from images.registry_http import settings
 from images.siblings import Siblings
-from images.spec import SBOM_PATH, Built, Destination, ImageSpec, LayerReport, Outcome, PlannedStep
+from images.spec import Built, Destination, ImageSpec, Outcome, PlannedStep
 from images.weights_base import with_weights_below
 from mirrors.http import HttpSettings
 from runtime import __version__
 
 _WORKPLACE = "i2v-image-"
-_Rest = Callable[[Application, str], AbstractContextManager[tuple[Layer, ...]]]
 
 #: Files below `scratch`: the digests of weights, what became of other layers, and the repositories pushed to.
 _KNOWN_LAYERS, _PACKED_LAYERS, _SIBLINGS = "weight-layers.json", "packed-layers.json", "pushed-to.json"
@@ -138,7 +130,7 @@ def build(
     destination, recipe, clock = destination or Destination(), recipe or shipped_recipe(), Clock()
     with _workplace(scratch) as directory:
         siblings = Siblings((scratch or directory) / _SIBLINGS)
-        delivery = _Delivery(spec, destination, http, siblings, on_line, clock)
+        delivery = Delivery(spec, destination, http, siblings, on_line, clock)
 
         def read_weights() -> tuple[Layer, ...]:
             with clock.phase("weights"):
@@ -158,8 +150,8 @@ def build(
             weights = read_weights() if spec.weights == "baked" else ()
             if destination.local and not (spec.on_top and weights):
                 return _built_on_weights(application, weights)
-            rest = _as_built if destination.local else partial(_as_parts, (scratch or directory) / _PACKED_LAYERS)
-            with _composed(application, weights, rest) as (image, listed):
+            rest = as_built if destination.local else partial(as_parts, (scratch or directory) / _PACKED_LAYERS)
+            with composed(application, weights, rest) as (image, listed):
                 return delivery.hand_over(image, listed)
 
 
@@ -182,7 +174,7 @@ def _built_on_weights(application: Application, weights: Sequence[Layer]) -> Bui
     application.build(base, weights, spec.tag)
     image = engine.image(spec.tag)
     outcomes: dict[str, Outcome] = dict.fromkeys(sent, "sent")
-    return Built(image.id, image.size, tuple(clock.phases), _reports(weights, outcomes, "there already"))
+    return Built(image.id, image.size, tuple(clock.phases), reports(weights, outcomes, "there already"))
 
 
 def _weights_listed(spec: ImageSpec, destination: Destination) -> Bytes | None:
@@ -192,91 +184,3 @@ def _weights_listed(spec: ImageSpec, destination: Destination) -> Bytes | None:
     from images import sbom  # loading it takes its time
 
     return sbom.of_weights(spec.model, spec.model_dir)
-
-
-@contextmanager
-def _composed(application: Application, weights: Sequence[Layer], rest: _Rest) -> Iterator[tuple[Image, Bytes]]:
-    """The whole image, as blobs, within the block: what the engine built, and the weights put below it or on top.
-
-    With it, the list of what is in it.
-    """
-    spec, engine = application.spec, application.engine
-    passing = f"i2v-building:{application.directory.name.removeprefix(_WORKPLACE).lower()}"
-    listed = application.build(spec.base_image, weights, passing)
-    with ExitStack() as stack:
-        stack.callback(engine.untag, passing)
-        with application.clock.phase("read from the engine"):
-            own = stack.enter_context(rest(application, passing))
-        yield compose(config_of(engine, passing), (*own, *weights) if spec.on_top else (*weights, *own)), listed
-
-
-@contextmanager
-def _as_built(application: Application, tag: str) -> Iterator[tuple[Layer, ...]]:
-    """The engine's own layers, for the engine: it has them, and other images of it share them."""
-    saved = application.engine.save(tag)
-    yield layout.read_stream(saved, application.directory / "rest", name="what the engine built").layers
-
-
-def _as_parts(notes: Path, application: Application, tag: str) -> AbstractContextManager[tuple[Layer, ...]]:
-    """Layers that are the same wherever they are built, and that are read only where somebody lacks them."""
-    rate = Rate("read from the engine", application.on_line)
-    base, directory = application.spec.base_image, application.directory
-    return parts.layers(application.engine, tag, base, Notes(notes), directory, rate)
-
-
-@dataclass(frozen=True)
-class _Delivery:
-    """Where an image goes, and how that is told."""
-
-    spec: ImageSpec
-    destination: Destination
-    http: HttpSettings | None
-    siblings: Siblings
-    on_line: Callable[[str], None]
-    clock: Clock
-
-    def hand_over(self, image: Image, listed: Bytes | None) -> Built:
-        """Bring the image to wherever it is to go; on a registry, `listed` is attached to it."""
-        outcomes: dict[str, Outcome] = {}
-        warnings: tuple[str, ...] = ()
-        if self.destination.local:
-            with self.clock.phase("into the engine"), connect() as engine:
-                sent = deliver(engine, image, self.spec.tag, Rate("given to the engine", self.on_line)).sent
-                outcomes = dict.fromkeys(_digests(image) - sent.keys(), "there already")
-        if self.destination.output:
-            with self.clock.phase("write"):
-                layout.write(image, self.destination.output, self.spec.tag, Rate("written", self.on_line))
-        if self.destination.push:
-            with self.clock.phase("push"):
-                reference = references.parse(self.destination.push)
-                outcomes = self._push(image, reference)
-                warnings = self._attach(listed, image, reference) if listed else ()
-        rows = _reports(image.layers, outcomes, "sent")
-        size = sum(row.size for row in rows)
-        return Built(image.manifest.descriptor.digest, size, tuple(self.clock.phases), rows, warnings)
-
-    def _attach(self, listed: Bytes, image: Image, reference: Reference) -> tuple[str, ...]:
-        """Attach the list to the image that was pushed, which is whole without it; what to say if that fails."""
-        name = PurePosixPath(SBOM_PATH).name
-        try:
-            attach(listed, name, image.manifest.descriptor, reference, settings(self.http))
-        except ImageError as error:
-            return (f"the image is there, but the list of what is in it (SBOM) could not be attached to it: {error}",)
-        return ()
-
-    def _push(self, image: Image, reference: Reference) -> dict[str, Outcome]:
-        rate, origin = Rate("sent", self.on_line), self.spec.slim.reference if self.spec.slim else None
-        others = self.siblings.of(reference, origin)
-        pushed = push(image, reference, rate, on_plan=rate.expect, siblings=others, http=settings(self.http))
-        self.siblings.keep(reference)
-        return {blob.digest: blob.outcome for blob in pushed.blobs}
-
-
-def _digests(image: Image) -> frozenset[str]:
-    return frozenset(layer.descriptor.digest for layer in image.layers)
-
-
-def _reports(layers: Sequence[Layer], outcomes: Mapping[str, Outcome], otherwise: Outcome) -> tuple[LayerReport, ...]:
-    """What became of each layer; of one that nothing is said of, `otherwise`."""
-    described = ((layer.descriptor, layer.made_by) for layer in layers)
-    return tuple(LayerReport(it.digest, it.size, about, outcomes.get(it.digest, otherwise)) for it, about in described)

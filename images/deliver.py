@@ -117,7 +117,7 @@ def _load(engine: Engine, wanted: _Wanted, here: Collection[str], on_bytes: Call
         on_bytes(size)
 
     def send(without: Collection[str]) -> None:
-        with _engine_says(), _patience(engine):
+        with _engine_says(), engine.patience():
             for line in api.load_image(load_archive.stream(wanted.image, name, without, count)):
                 _heed(line)
 
@@ -167,17 +167,6 @@ def _drop(engine: Engine, name: str) -> None:
     """Take a name from an image, which goes with the last one."""
     with suppress(DockerException, requests.RequestException):
         engine.client.api.remove_image(name, noprune=True)
-
-
-@contextmanager
-def _patience(engine: Engine) -> Iterator[None]:
-    """An engine that unpacks a large layer says nothing for minutes."""
-    api: Any = engine.client.api
-    usual, api.timeout = api.timeout, None
-    try:
-        yield
-    finally:
-        api.timeout = usual
 
 
 @contextmanager

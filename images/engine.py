@@ -142,8 +142,18 @@ class Engine:
 
     def save(self, reference: str) -> Iterator[bytes]:
         """An image as the archive that `docker save` writes, piece by piece."""
-        with engine_errors(f"read the image {reference}"):
+        with engine_errors(f"read the image {reference}"), self.patience():
             yield from self.client.api.get_image(reference)
+
+    @contextmanager
+    def patience(self) -> Iterator[None]:
+        """For requests during which an engine may say nothing for minutes: it packs or unpacks a large layer."""
+        api: Any = self.client.api
+        usual, api.timeout = api.timeout, None
+        try:
+            yield
+        finally:
+            api.timeout = usual
 
     def untag(self, reference: str) -> None:
         """Take a name from an image, which goes if it has no other and nothing uses it."""

@@ -9,7 +9,7 @@ from typing import IO, Any, cast
 
 from docker.errors import NotFound
 
-from images import tars
+from images import passing, tars
 from images.blobs import PIECE
 from images.engine import Engine, engine_errors
 from images.errors import ImageError
@@ -58,7 +58,8 @@ def opened(engine: Engine, reference: str) -> Iterator[Reader]:
         ImageError: There is no such image, or, of the reader, no such directory in it, or the engine stops giving it.
     """
     with engine_errors(f"open the image {reference}"):
-        container = engine.client.containers.create(reference, entrypoint=["-"], network_disabled=True)
+        labels = {passing.LABEL: passing.owner()}
+        container = engine.client.containers.create(reference, entrypoint=["-"], network_disabled=True, labels=labels)
 
     def read(directory: str) -> Iterator[bytes]:
         with engine_errors(f"read {directory} of the image {reference}"):

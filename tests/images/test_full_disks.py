@@ -63,11 +63,13 @@ def test_a_build_in_an_engine_whose_disk_runs_full_is_said_and_tags_nothing(
 ) -> None:
     recipe = recipe_of("FROM scratch\nCOPY large /")
     (recipe.context / "large").write_bytes(os.urandom(60 << 20))
-    spec = ImageSpec("i2v-test:full", "scratch", "cpu", small_model, Path("none"), {}, "mounted")
+    spec = ImageSpec("i2v-test:full", "i2v-test:base", "cpu", small_model, Path("none"), {}, "mounted")
     with an_engine(40, apart=True) as address:
         monkeypatch.setenv("DOCKER_HOST", address)
+        with connect() as engine:
+            deliver(engine, image([layer("a", 1 << 20)]), spec.base_image, lambda _size: None)
         with pytest.raises(ImageError, match="there is no space left for the image") as caught:
             build(spec, lambda _line: None, recipe=recipe)
         with connect() as engine:
-            assert list(engine.images()) == []
+            assert [found.tags for found in engine.images()] == [(spec.base_image,)]
     assert "docker system df" in caught.value.hint
