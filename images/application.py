@@ -72,7 +72,7 @@ class Application:
             f"--file={self.recipe.dockerfile}",
             f"--progress={self.tools.progress}",
             f"--tag={tag}",
-            "--load",
+            self._export(),
             "--provenance=false",
             f"--build-arg=BASE_IMAGE={base}",
             f"--build-arg=TORCH_BUILD={self.spec.torch_build}",
@@ -89,6 +89,16 @@ class Application:
         spent = self.clock.now - started
         self.clock.add(progress.phases() or (Phase("build", 0.0, spent, spent),), started)
         return listed
+
+    def _export(self) -> str:
+        """How the engine keeps what it built.
+
+        containerd's store keeps layers packed: with gzip, unless it is told otherwise, which takes longer than all else
+        (1.4 GB of packages on two processors: 73 s, with zstd 46 s).
+        """
+        if self.engine.info().store == "containerd":
+            return "--output=type=image,unpack=true,compression=zstd,oci-mediatypes=true"
+        return "--load"
 
     def _place_list(self, base_digest: str) -> Bytes:
         """The list of what is in the image, put where the build finds it."""

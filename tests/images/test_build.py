@@ -1,3 +1,4 @@
+import io
 import os
 import shlex
 import subprocess
@@ -16,6 +17,7 @@ from urllib.request import getproxies
 
 import certifi
 import pytest
+import zstandard
 
 from images import layout, references
 from images.build import build, plan
@@ -299,8 +301,11 @@ def _files(engine: Engine, reference: str) -> Iterator[tuple[str, bytes]]:
 
 def _unpacked(name: str, content: IO[bytes]) -> Iterator[tuple[str, bytes]]:
     """The files of a layer, or a document as it is."""
+    packed = content.read(4) == b"\x28\xb5\x2f\xfd"
+    content.seek(0)
+    tar = io.BytesIO(zstandard.ZstdDecompressor().stream_reader(content).read()) if packed else content
     try:
-        with tarfile.open(fileobj=content) as layer:
+        with tarfile.open(fileobj=tar) as layer:
             for member in layer:
                 file = layer.extractfile(member) if member.isfile() else None
                 yield member.name, file.read() if file else b""

@@ -19,6 +19,7 @@ from images.build import build
 from images.engine import Engine, connect
 from images.errors import ImageError
 from images.inputs import Recipe
+from images.oci import LAYER, LAYER_ZSTD
 from images.opening import open_image
 from images.spec import Destination, ImageSpec
 from images.verify import verify
@@ -126,6 +127,15 @@ def test_weights_lie_below_all_else_and_no_change_sends_them_again(
     assert again.image_id != first.image_id
     assert all(layer.reused for layer in again.layers)
     assert [layer.digest for layer in again.layers] == weights
+
+
+def test_what_is_built_is_kept_as_it_is_read_fastest(
+    wanted: ImageSpec, store: Engine, small_recipe: Recipe, tmp_path: Path
+) -> None:
+    build(replace(wanted, weights="mounted"), _quiet, recipe=small_recipe)
+    saved = layout.read_stream(store.save(wanted.tag), tmp_path / "saved", wanted.tag)
+    kinds = {layer.descriptor.media_type for layer in saved.layers[-2:]}
+    assert kinds == {LAYER_ZSTD if store.info().store == "containerd" else LAYER}
 
 
 def test_weights_on_top_leave_the_rest_to_be_shared(
