@@ -109,6 +109,7 @@ def test_the_image_says_what_it_is_and_runs_as_nobody(engine: Engine, built: Bui
         "i2v-setup.model.licence": model("demo").licence,
         "i2v-setup.weights": "baked",
         "i2v-setup.weights.layers": ",".join(layer.digest for layer in built.layers),
+        "i2v-setup.parts": "environment=/opt/venv,/data,/model application=/app list=/usr/share/i2v-setup",
         "i2v-setup.lock": "cpu",
         "i2v-setup.lock.digest": f"sha256:{hashlib.sha256(lock).hexdigest()}",
         "i2v-setup.sbom.digest": f"sha256:{hashlib.sha256(listed).hexdigest()}",
