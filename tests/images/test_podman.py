@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import uuid
@@ -170,7 +169,7 @@ def test_the_run_command_waits_reports_and_stops_by_podman_where_no_docker_answe
             said.append(line)
             if line.startswith("ready: "):
                 assert requests.get(f"http://127.0.0.1:{free_port}", timeout=5).ok
-                process.send_signal(signal.SIGINT)
+                process.terminate()  # what Ctrl-C does, were it not ignored by a background job
     name = tag.replace(":", "-")
     subprocess.run(["podman", "volume", "rm", f"{name}-data"], check=True, capture_output=True)
     assert process.returncode == 0, said
