@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -29,6 +30,11 @@ collect_ignore = [] if HAS_RUNTIME else ["runtime"]
 
 Invoke = Callable[..., Result]
 Tool = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def pytest_configure() -> None:
+    """Ctrl-C is heeded: a shell has its background jobs ignore it, children inherit that, and tests send it to theirs."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_report_header() -> str:
