@@ -33,7 +33,7 @@ Tool = Callable[..., subprocess.CompletedProcess[str]]
 
 
 def pytest_configure() -> None:
-    """Ctrl-C is heeded: a shell has its background jobs ignore it, children inherit that, and tests send it to theirs."""
+    """A shell has its background jobs ignore Ctrl-C, which children inherit; tests send it to theirs."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
