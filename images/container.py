@@ -249,8 +249,8 @@ def _explain(error: APIError, name: str, port: int | None, info: EngineInfo) -> 
     if any(sign in text for sign in _PORT_TAKEN):
         return ImageError(f"port {port} on {sandbox.LOOPBACK} is taken", "choose another one: --port N")
     if "is already in use by" in text:
-        command = "podman" if info.podman else "docker"
-        return ImageError(f"a container named {name} is there already", f"stop it: {command} rm --force {name}")
+        hint = f"stop it: i2v-setup stop, or {'podman' if info.podman else 'docker'} rm --force {name}"
+        return ImageError(f"a container named {name} is there already", hint)
     if "unresolvable CDI devices" in text:
         return ImageError(f"Podman knows no such GPU: {text}", _NO_CDI_HINT)
     if "could not select device driver" in text:
