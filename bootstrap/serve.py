@@ -79,8 +79,8 @@ def run_local(home: Home, serving: Serving, console: Console) -> None:
         note = Running(serving.url, serving.port, child.pid, began, drain=serving.drain, model=model.id)
         with running.noted(home, replace(note, environment=generation.name, log=str(log), data=str(data))):
             _follow(serving.url, recorder, check, console, pid=child.pid)
-            _announce(deployments.save(home, recorder.section()), serving.url, console)
             try:
+                _announce(deployments.save(home, recorder.section()), serving.url, console)
                 _check_end(child.wait())
             except KeyboardInterrupt:
                 _check_end(_stop(child, serving.drain, console))
@@ -106,8 +106,8 @@ def run_docker(home: Home, tag: str, port: int, gpus: str | None, console: Conso
             stack.enter_context(started)
         status = _follow(started.url, recorder, started.check, console)
         recorder.facts["model"] = str(status["model"])
-        _announce(deployments.save(home, recorder.section()), started.url, console)
         try:
+            _announce(deployments.save(home, recorder.section()), started.url, console)
             _check_end(started.wait())
         except KeyboardInterrupt:
             try:
