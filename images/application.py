@@ -5,7 +5,6 @@ The build is handed all that it installs, so it needs no index, and nothing that
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -15,9 +14,11 @@ from images.clock import Clock
 from images.engine import Buildx, Engine, builder
 from images.inputs import Recipe, place_list, place_wheels
 from images.layers import weight_labels
-from images.oci import Bytes, Layer
+from images.oci import Bytes, Layer, digest_of
 from images.progress import Progress
 from images.spec import (
+    BASE_DIGEST_LABEL,
+    BASE_LABEL,
     LOCK_DIGEST_LABEL,
     LOCK_LABEL,
     SBOM_DIGEST_LABEL,
@@ -113,11 +114,11 @@ class Application:
         spec, lock = self.spec, self.recipe.lock(self.spec.torch_build)
         return {
             VERSION_LABEL: __version__,
-            "org.opencontainers.image.base.name": spec.base_image,
-            "org.opencontainers.image.base.digest": base_digest,
+            BASE_LABEL: spec.base_image,
+            BASE_DIGEST_LABEL: base_digest,
             **weight_labels(spec.model, weights),
             WEIGHTS_LABEL: spec.weights,
             LOCK_LABEL: spec.torch_build,
-            LOCK_DIGEST_LABEL: f"sha256:{hashlib.sha256(lock.read_bytes()).hexdigest()}",
+            LOCK_DIGEST_LABEL: digest_of(lock.read_bytes()),
             SBOM_DIGEST_LABEL: listed.descriptor.digest,
         }

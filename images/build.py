@@ -129,13 +129,12 @@ def build(
     """
     destination, recipe, clock = destination or Destination(), recipe or shipped_recipe(), Clock()
     with _workplace(scratch) as directory:
-        siblings = Siblings((scratch or directory) / _SIBLINGS)
-        delivery = Delivery(spec, destination, http, siblings, on_line, clock)
+        kept = scratch or directory
+        delivery = Delivery(spec, destination, http, Siblings(kept / _SIBLINGS), on_line, clock)
 
         def read_weights() -> tuple[Layer, ...]:
             with clock.phase("weights"):
-                known = (scratch or directory) / _KNOWN_LAYERS
-                return weight_layers(spec.model, spec.model_dir, known, Rate("weights read", on_line))
+                return weight_layers(spec.model, spec.model_dir, kept / _KNOWN_LAYERS, Rate("weights read", on_line))
 
         if spec.weights == "volume":
             return delivery.hand_over(weights_image(spec.model, read_weights()), _weights_listed(spec, destination))
@@ -150,7 +149,7 @@ def build(
             weights = read_weights() if spec.weights == "baked" else ()
             if destination.local and not (spec.on_top and weights):
                 return _built_on_weights(application, weights)
-            rest = as_built if destination.local else partial(as_parts, (scratch or directory) / _PACKED_LAYERS)
+            rest = as_built if destination.local else partial(as_parts, kept / _PACKED_LAYERS)
             with composed(application, weights, rest) as (image, listed):
                 return delivery.hand_over(image, listed)
 

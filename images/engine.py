@@ -82,6 +82,7 @@ class Engine:
         self.client = reached.client
         self.address = reached.address
         self._service = reached.service
+        self._info: EngineInfo | None = None
 
     def __enter__(self) -> Engine:
         return self
@@ -96,7 +97,12 @@ class Engine:
             self._service.close()
 
     def info(self) -> EngineInfo:
-        """What the engine is and can do."""
+        """What the engine is and can do; it is asked once."""
+        if self._info is None:
+            self._info = self._ask()
+        return self._info
+
+    def _ask(self) -> EngineInfo:
         with engine_errors("ask the engine what it is"):
             info: dict[str, Any] = self.client.info()
             parts = self.client.version().get("Components") or ()

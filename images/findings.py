@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from images.contents import Found
+
 MISSING, UNLISTED = "missing", "not listed"
 
 
@@ -16,6 +18,13 @@ class Row:
     claimed: str
     found: str
     holds: bool
+
+
+def digest_told(file: Found | None) -> str:
+    """What was found of a file, as labels name it: by its digest, if it is one and is there."""
+    if file is None:
+        return MISSING
+    return f"sha256:{file.sha256}" if file.sha256 else file.kind
 
 
 def same(what: str, claimed: str, found: str) -> Row:

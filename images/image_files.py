@@ -13,6 +13,7 @@ from images import passing, tars
 from images.blobs import PIECE
 from images.engine import Engine, engine_errors
 from images.errors import ImageError
+from images.oci import EPOCH
 from images.untar import StreamSource
 
 #: Gives the tar entries of a directory of the image, with no end of archive after them.
@@ -32,7 +33,6 @@ _CONFIGURED = (
     "Healthcheck",
     "Shell",
 )
-_EPOCH = "1970-01-01T00:00:00Z"
 
 
 def config_of(engine: Engine, reference: str) -> dict[str, Any]:
@@ -45,7 +45,7 @@ def config_of(engine: Engine, reference: str) -> dict[str, Any]:
         told: dict[str, Any] = engine.client.images.get(reference).attrs
     variant = {"variant": told["Variant"]} if told.get("Variant") else {}
     config = {key: value for key in _CONFIGURED if (value := told["Config"].get(key))}
-    return {"architecture": told["Architecture"], "os": told["Os"], **variant, "created": _EPOCH, "config": config}
+    return {"architecture": told["Architecture"], "os": told["Os"], **variant, "created": EPOCH, "config": config}
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from images import tars
 from images.blobs import FilePart, PartsBlob, hashing
 from images.known_layers import KnownLayers
 from images.model_files import PlacedFile, damaged, place
-from images.oci import LAYER, Descriptor, Image, Layer, compose, digest_of
+from images.oci import EPOCH, LAYER, Descriptor, Image, Layer, compose, digest_of
 from images.spec import MODEL_DIGEST_LABEL, MODEL_LABEL, WEIGHT_LAYERS_LABEL
 from runtime.models import INSTALLED, ModelSpec, as_installed
 
@@ -25,7 +25,6 @@ from runtime.models import INSTALLED, ModelSpec, as_installed
 LARGE = 64 * 10**6
 _ROOT = "model"
 _FORMAT = 1  # to be counted up with any change of a layer's bytes: digests that are known are for one format
-_EPOCH = "1970-01-01T00:00:00Z"
 
 
 @dataclass(frozen=True)
@@ -93,7 +92,7 @@ def weights_image(model: ModelSpec, layers: Sequence[Layer]) -> Image:
         # Weights are for any processor; a configuration has to name one, and always the same.
         "architecture": "amd64",
         "os": "linux",
-        "created": _EPOCH,
+        "created": EPOCH,
         "config": {"Labels": dict(weight_labels(model, layers))},
     }
     return compose(config, layers)

@@ -19,6 +19,8 @@ CONFIG = "application/vnd.oci.image.config.v1+json"
 LAYER = "application/vnd.oci.image.layer.v1.tar"
 LAYER_GZIP = f"{LAYER}+gzip"
 LAYER_ZSTD = f"{LAYER}+zstd"
+#: The time in what has none of its own, so that it is the same bytes whenever it is made.
+EPOCH = "1970-01-01T00:00:00Z"
 #: What Docker calls the same things; read, and never written.
 DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 DOCKER_INDEX = "application/vnd.docker.distribution.manifest.list.v2+json"

@@ -18,14 +18,17 @@ from packaging.version import InvalidVersion, Version
 from images import documents
 from images.contents import Found
 from images.errors import ImageError
-from images.findings import MISSING, Row, each_same, same
+from images.findings import Row, digest_told, each_same, same
 from images.spec import (
+    BASE_DIGEST_LABEL,
+    BASE_LABEL,
     LOCK_DIGEST_LABEL,
     LOCK_LABEL,
     MODEL_DIGEST_LABEL,
     MODEL_LABEL,
     SBOM_DIGEST_LABEL,
     SBOM_PATH,
+    VERSION_LABEL,
     WEIGHTS_LABEL,
 )
 from mirrors import lock
@@ -34,10 +37,9 @@ from mirrors.errors import MirrorError
 _SITE = "opt/venv/lib/*/site-packages"
 #: Where installed packages say what they are, each in a directory, as `Contents` looks for them.
 PACKAGES = (f"{_SITE}/*.dist-info", f"{_SITE}/*.egg-info")
-_VERSION, _BASE, _BASE_DIGEST = (f"org.opencontainers.image.{name}" for name in ("version", "base.name", "base.digest"))
 _LABELS = (
     *(MODEL_LABEL, MODEL_DIGEST_LABEL, WEIGHTS_LABEL, LOCK_LABEL, LOCK_DIGEST_LABEL),
-    *(_VERSION, _BASE, _BASE_DIGEST),
+    *(VERSION_LABEL, BASE_LABEL, BASE_DIGEST_LABEL),
 )
 
 
@@ -64,8 +66,7 @@ def rows(
     file = found.get(SBOM_PATH)
     if file is None and SBOM_DIGEST_LABEL not in labels:
         return
-    told = MISSING if file is None else f"sha256:{file.sha256}" if file.sha256 else file.kind
-    yield same(f"/{SBOM_PATH}", labels.get(SBOM_DIGEST_LABEL, f"no label {SBOM_DIGEST_LABEL}"), told)
+    yield same(f"/{SBOM_PATH}", labels.get(SBOM_DIGEST_LABEL, f"no label {SBOM_DIGEST_LABEL}"), digest_told(file))
     if file is None:
         return
     try:
@@ -96,9 +97,9 @@ def _read(content: bytes | None) -> _Listed:
             elif kind == "machine-learning-model":
                 files |= {str(file["name"]): _sha256(file) for file in row.get("components", ())}
             elif kind == "container":
-                labels |= {_BASE: name, _BASE_DIGEST: version}
+                labels |= {BASE_LABEL: name, BASE_DIGEST_LABEL: version}
             elif kind == "application":
-                labels[_VERSION] = version
+                labels[VERSION_LABEL] = version
         return _Listed(labels, tuple(packages), files)
 
 

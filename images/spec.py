@@ -34,6 +34,9 @@ SBOM_DIGEST_LABEL = "i2v-setup.sbom.digest"
 SBOM_PATH = "usr/share/i2v-setup/sbom.cdx.json"
 #: The label that names the version of the runtime in the image.
 VERSION_LABEL = "org.opencontainers.image.version"
+#: The labels that name the base image, and what a registry knows it by.
+BASE_LABEL = "org.opencontainers.image.base.name"
+BASE_DIGEST_LABEL = "org.opencontainers.image.base.digest"
 
 
 @dataclass(frozen=True)

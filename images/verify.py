@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from images import documents, sbom_check
 from images.contents import Contents, Found, Read
 from images.errors import ImageError
-from images.findings import MISSING, UNLISTED, Row, same
+from images.findings import MISSING, UNLISTED, Row, digest_told, same
 from images.oci import Bytes, Image, digest_of
 from images.spec import (
     LOCK_DIGEST_LABEL,
@@ -150,9 +150,7 @@ def _weight_layers(labels: Mapping[str, str], files: Mapping[str, Found], reads:
 def _lock(labels: Mapping[str, str], found: Mapping[str, Found]) -> Iterator[Row]:
     if LOCK_DIGEST_LABEL in labels:
         path = f"{_LOCKS}/{labels.get(LOCK_LABEL, '')}.txt"
-        file = found.get(path)
-        told = MISSING if file is None else f"sha256:{file.sha256}" if file.sha256 else file.kind
-        yield same(f"/{path}", labels[LOCK_DIGEST_LABEL], told)
+        yield same(f"/{path}", labels[LOCK_DIGEST_LABEL], digest_told(found.get(path)))
 
 
 def _listed(found: Found | None) -> tuple[str, dict[str, str]]:

@@ -12,7 +12,7 @@ from bootstrap.state import Home
 from images.spec import Destination, ImageSpec
 from runtime.models import model
 from tests.conftest import Invoke
-from tests.images.registries import Answers, ScriptedRegistry
+from tests.images.registries import ScriptedRegistry, refuse_referrers
 
 
 @pytest.mark.parametrize(
@@ -102,15 +102,9 @@ def test_a_pushed_image_is_named_by_its_digest(push: str | None, digest: str, im
 def test_what_did_not_work_out_though_the_image_is_there_is_told(
     invoke: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(answers: Answers) -> bool:
-        if answers.command == "PUT" and "/manifests/sha256:" in answers.path:
-            answers.reply(400, body=b'{"errors": [{"message": "no such manifests here"}]}')
-            return True
-        return False
-
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
     with ScriptedRegistry() as registry:
-        registry.before = refuse
+        registry.before = refuse_referrers
         name = str(registry.reference())
         result = invoke("build-image", "--torch", "cpu", "--weights", "volume", "--push", name)
     assert result.exit_code == 0, result.stderr

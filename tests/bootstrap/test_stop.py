@@ -26,7 +26,7 @@ from runtime import kept_jobs
 from tests.bootstrap import small_home
 from tests.bootstrap.servers import at_work, free_port, started, submit, told, wait_until
 from tests.conftest import COMMAND, HAS_RUNTIME, Tool, tool_in
-from tests.images import stand_ins
+from tests.images import servers
 
 needs_runtime = pytest.mark.skipif(not HAS_RUNTIME, reason="the server needs the runtime's dependencies")
 
@@ -45,7 +45,7 @@ def own_tool(own_home: Home) -> Tool:
 def tag(engine: Engine, base_image: str) -> Iterator[str]:
     """An image of the server that stands in; what is left of it and its container is removed afterwards."""
     name = f"i2v-test-stop-{uuid.uuid4().hex[:12]}"
-    yield stand_ins.image(engine, base_image, f"{name}:1", stand_ins.SERVER)
+    yield servers.put_into(engine, base_image, f"{name}:1", servers.SERVER)
     for found in engine.client.containers.list(all=True, filters={"name": f"^/{name}-1$"}):
         found.remove(force=True)
     engine.client.images.remove(f"{name}:1", force=True)

@@ -269,5 +269,13 @@ class _Answers(Handler):
 Answers = _Answers
 
 
+def refuse_referrers(answers: Answers) -> bool:
+    """For `ScriptedRegistry.before`: no manifest is taken that has no tag, such as that of a referrer."""
+    if answers.command == "PUT" and "/manifests/sha256:" in answers.path:
+        answers.reply(400, body=b'{"errors": [{"message": "no such manifests here"}]}')
+        return True
+    return False
+
+
 def memory(content_: bytes, media_type: str = LAYER) -> Bytes:
     return Bytes(Descriptor(media_type, digest_of(content_), len(content_)), content_)

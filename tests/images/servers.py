@@ -1,4 +1,4 @@
-"""Images of a small server that stands in for the runtime's, made without a build, for engines that cannot build."""
+"""Images of a small server that stands in for the runtime's: made without a build, and started in a second."""
 
 from __future__ import annotations
 
@@ -31,6 +31,23 @@ HTTPServer(('0.0.0.0', 8000), Handler).serve_forever()
 #: Ends at once, with its reason.
 DYING = "import sys; print('error: the model is damaged', file=sys.stderr); sys.exit(1)"
 
+_PYTHON, _USER, _PORTS = ("/usr/bin/env", "python3", "-c"), "10001:10001", {"8000/tcp": dict[str, str]()}
+_AS_THE_RUNTIMES = "ln -s python3 /usr/bin/python; install -d -o 10001 -g 10001 /data"
+
+
+def put_into(engine: Engine, base_image: str, tag: str, program: str) -> str:
+    """An image of the base image and a Python program, in the engine that has the base image."""
+    made = engine.client.containers.create(base_image, ["sh", "-c", _AS_THE_RUNTIMES], user="0")
+    try:
+        made.start()
+        made.wait()
+        name, _, label = tag.partition(":")
+        conf = {"Entrypoint": [*_PYTHON, program], "Cmd": [], "User": _USER, "ExposedPorts": _PORTS}
+        made.commit(name, label, conf=conf)
+    finally:
+        made.remove()
+    return tag
+
 
 def serving(engine: Engine, base_image: str, program: str, directory: Path) -> Image:
     """An image of the base image that `engine` has, and a Python program that runs as nobody.
@@ -41,10 +58,10 @@ def serving(engine: Engine, base_image: str, program: str, directory: Path) -> I
     config = json.loads(base.config.content)
     settings = {
         **config["config"],
-        "Entrypoint": ["/usr/bin/env", "python3", "-c", program],
+        "Entrypoint": [*_PYTHON, program],
         "Cmd": None,
-        "ExposedPorts": {"8000/tcp": {}},
-        "User": "10001:10001",
+        "ExposedPorts": _PORTS,
+        "User": _USER,
         "Volumes": {"/data": {}},
     }
     return compose({**config, "config": settings}, (*base.layers, _data_directory()))

@@ -11,7 +11,7 @@ import requests
 from images.container import Container, start
 from images.engine import Engine
 from images.errors import ImageError
-from tests.images import stand_ins
+from tests.images import servers
 
 Answering = Callable[[Container], None]
 
@@ -26,7 +26,7 @@ print('hint: fetch it again', file=sys.stderr); sys.exit(1)
 
 @pytest.fixture
 def server(engine: Engine, base_image: str, tag: str) -> str:
-    return stand_ins.image(engine, base_image, tag, stand_ins.SERVER)
+    return servers.put_into(engine, base_image, tag, servers.SERVER)
 
 
 @pytest.fixture
@@ -115,7 +115,7 @@ def test_one_that_was_left_behind_makes_way(
 def test_one_that_dies_at_the_start_gives_its_own_reason(
     engine: Engine, base_image: str, tag: str, container_name: str, answering: Answering
 ) -> None:
-    image = stand_ins.image(engine, base_image, tag, _DYING)
+    image = servers.put_into(engine, base_image, tag, _DYING)
     with (
         pytest.raises(ImageError, match="ended with exit code 1: the model is damaged") as caught,
         start(engine, image, name=container_name) as container,
@@ -128,7 +128,7 @@ def test_one_that_dies_at_the_start_gives_its_own_reason(
 def test_waiting_for_its_end_gives_the_exit_code(
     engine: Engine, base_image: str, tag: str, container_name: str
 ) -> None:
-    image = stand_ins.image(engine, base_image, tag, "import time; time.sleep(0.5); raise SystemExit(3)")
+    image = servers.put_into(engine, base_image, tag, "import time; time.sleep(0.5); raise SystemExit(3)")
     with start(engine, image, name=container_name) as container:
         assert container.wait() == 3
 

@@ -23,7 +23,7 @@ from images.errors import ImageError
 from images.inputs import shipped_recipe
 from runtime.models import model
 from tests.conftest import HAS_RUNTIME
-from tests.images import stand_ins
+from tests.images import servers
 
 Answering = Callable[[Container], None]
 
@@ -225,7 +225,7 @@ def test_a_file_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
 def composed(engine: Engine, base_image: str, tag: str, free_port: int, tmp_path: Path) -> Iterator[str]:
     """The project of a Compose file that was started; its image is the server that stands in."""
     command = _compose()
-    stand_ins.image(engine, base_image, tag, stand_ins.SERVER)
+    servers.put_into(engine, base_image, tag, servers.SERVER)
     deployable = Deployable(tag, model("demo"), gpu=False)
     text = deploy_files.texts(deployable)["compose.yaml"]
     if command[-1] == "docker-compose":  # the first one takes the project's name from the directory alone

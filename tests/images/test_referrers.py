@@ -18,7 +18,15 @@ from images.references import Reference, parse
 from images.referrers import attach, fallback_tag
 from images.spec import SBOM_PATH, Destination, ImageSpec
 from runtime.models import ModelSpec
-from tests.images.registries import Answers, ScriptedRegistry, content, memory, real_registry, small_image
+from tests.images.registries import (
+    Answers,
+    ScriptedRegistry,
+    content,
+    memory,
+    real_registry,
+    refuse_referrers,
+    small_image,
+)
 
 _KIND = "application/vnd.cyclonedx+json"
 
@@ -177,13 +185,7 @@ def test_what_is_in_pushed_weights_is_attached_to_them(real: str, small_model: M
 def test_a_list_that_cannot_be_attached_spoils_no_push_and_is_told(
     scripted: ScriptedRegistry, small_model: ModelSpec
 ) -> None:
-    def refuse(answers: Answers) -> bool:
-        if answers.command == "PUT" and "/manifests/sha256:" in answers.path:
-            answers.reply(400, body=b'{"errors": [{"message": "no such manifests here"}]}')
-            return True
-        return False
-
-    scripted.before = refuse
+    scripted.before = refuse_referrers
     built = build(_weights(small_model), _nothing, destination=Destination(push=str(scripted.reference())))
     [warning] = built.warnings
     assert "SBOM" in warning
